@@ -1,0 +1,8 @@
+//! Every domain-separation label, once. They are part of the protocol (`transport/PROTOCOL.md`, section 4).
+
+/// Starts the handshake transcript.
+pub(crate) const TRANSCRIPT: &[u8] = b"vernam/1 transcript";
+/// Starts the HKDF info of every AEAD key.
+pub(crate) const AEAD_KEY: &[u8] = b"vernam/1 aead key";
+/// Label of the TLS exporter (RFC 8446, section 7.5) that both layers meet in.
+pub const EXPORTER: &[u8] = b"EXPORTER-vernam/1";

@@ -1,0 +1,363 @@
+//! The messages of the control stream, one a record.
+
+use vernam_key::KeyId;
+
+use crate::error::SessionError;
+use crate::flow::FlowId;
+use crate::limits::{MAX_ANNOUNCED_KEYS, MAX_BLOCK_LEN, MAX_KEY_LEN, MAX_NAME};
+use crate::suite::Suite;
+use crate::wire::{Malformed, Reader, put_text};
+
+/// A key as its sender announces it: name and length in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AnnouncedKey {
+    /// The `key_ID` at both KMEs.
+    pub id: KeyId,
+    /// Bytes.
+    pub len: u32,
+}
+
+/// An offer of key for one generation of one flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyOffer {
+    /// The flow.
+    pub flow: FlowId,
+    /// Its generation.
+    pub generation: u32,
+    /// How the key is to be used.
+    pub suite: Suite,
+    /// Where in the sender's outbound stock it begins.
+    pub start: u64,
+    /// Bytes.
+    pub len: u32,
+    /// Voice under one-time pad: the packet that its first slot is for.
+    pub first_seq: u64,
+}
+
+/// Why a call is not to be, or is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HangUpReason {
+    /// Somebody hung up.
+    HungUp,
+    /// The called person declined.
+    Declined,
+    /// The called person is in another call.
+    Busy,
+    /// Nobody answered.
+    NoAnswer,
+    /// The contact's policy allows one-time pad only, and the pad is used up.
+    KeyUsedUp,
+    /// Something failed.
+    Failed,
+}
+
+impl HangUpReason {
+    const ALL: [Self; 6] =
+        [Self::HungUp, Self::Declined, Self::Busy, Self::NoAnswer, Self::KeyUsedUp, Self::Failed];
+
+    fn code(self) -> u8 {
+        match self {
+            Self::HungUp => 0,
+            Self::Declined => 1,
+            Self::Busy => 2,
+            Self::NoAnswer => 3,
+            Self::KeyUsedUp => 4,
+            Self::Failed => 5,
+        }
+    }
+}
+
+/// What a call will sound like, and how it is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallTerms {
+    /// The suite of its voice, both ways.
+    pub suite: Suite,
+    /// Opus bit rate, bit/s.
+    pub bit_rate: u32,
+    /// Length of a frame, milliseconds.
+    pub frame_ms: u8,
+    /// Bytes of every Opus packet.
+    pub packet_len: u16,
+}
+
+/// What a file is, before it is accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileTerms {
+    /// The sender's name for it; hostile until checked by whoever writes it.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// The suite it will come under.
+    pub suite: Suite,
+}
+
+/// One message of the control stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// Keys appended to the sender's outbound stock from `start` on.
+    StockAnnounce {
+        /// Position of the first one.
+        start: u64,
+        /// The keys in order.
+        keys: Vec<AnnouncedKey>,
+    },
+    /// All announced keys up to this position are in the receiver's inbound stock.
+    StockReady {
+        /// Position after the last one.
+        through: u64,
+    },
+    /// The announced keys from here on could not be had; both sides drop them.
+    StockRefused {
+        /// Position of the first one.
+        start: u64,
+    },
+    /// Key for a flow.
+    KeyOffer(KeyOffer),
+    /// The offered key is in place.
+    KeyReady {
+        /// The flow.
+        flow: FlowId,
+        /// Its generation.
+        generation: u32,
+    },
+    /// The offered key is not here.
+    KeyRefused {
+        /// The flow.
+        flow: FlowId,
+        /// Its generation.
+        generation: u32,
+    },
+    /// Please take a call.
+    Ring {
+        /// The caller's number for it; also the number of its voice flows.
+        call: u32,
+        /// What it will be.
+        terms: CallTerms,
+    },
+    /// It rings at the called person's.
+    Ringing {
+        /// Which call.
+        call: u32,
+    },
+    /// The call is taken.
+    Answer {
+        /// Which call.
+        call: u32,
+    },
+    /// The call is over, or not to be.
+    HangUp {
+        /// Which call.
+        call: u32,
+        /// Why.
+        reason: HangUpReason,
+    },
+    /// A file for you.
+    FileOffer {
+        /// The sender's number for it; also the number of its file flow.
+        transfer: u32,
+        /// What it is.
+        terms: FileTerms,
+    },
+    /// Send it.
+    FileAccept {
+        /// Which transfer.
+        transfer: u32,
+    },
+    /// Do not send it, or stop.
+    FileDecline {
+        /// Which transfer.
+        transfer: u32,
+    },
+    /// The whole of it has been sent, and this is its BLAKE3 hash.
+    FileSent {
+        /// Which transfer.
+        transfer: u32,
+        /// BLAKE3 of the plaintext.
+        hash: [u8; 32],
+    },
+    /// It lies whole and verified on the receiver's disk, or it does not.
+    FileStored {
+        /// Which transfer.
+        transfer: u32,
+        /// Whether it does.
+        whole: bool,
+    },
+    /// A text message is on the receiver's screen.
+    TextDelivered {
+        /// The sender's number for it.
+        id: u64,
+    },
+    /// The session ends.
+    Bye,
+}
+
+impl Message {
+    /// As the plaintext of a control record.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64);
+        match self {
+            Self::StockAnnounce { start, keys } => {
+                out.push(1);
+                out.extend_from_slice(&start.to_be_bytes());
+                put_keys(&mut out, keys);
+            }
+            Self::StockReady { through } => put_u64(&mut out, 2, *through),
+            Self::StockRefused { start } => put_u64(&mut out, 3, *start),
+            Self::KeyOffer(offer) => {
+                put_flow(&mut out, 4, offer.flow, offer.generation);
+                out.push(offer.suite.code());
+                out.extend_from_slice(&offer.start.to_be_bytes());
+                out.extend_from_slice(&offer.len.to_be_bytes());
+                out.extend_from_slice(&offer.first_seq.to_be_bytes());
+            }
+            Self::KeyReady { flow, generation } => put_flow(&mut out, 5, *flow, *generation),
+            Self::KeyRefused { flow, generation } => put_flow(&mut out, 6, *flow, *generation),
+            Self::Ring { call, terms } => {
+                put_u32(&mut out, 16, *call);
+                out.push(terms.suite.code());
+                out.extend_from_slice(&terms.bit_rate.to_be_bytes());
+                out.push(terms.frame_ms);
+                out.extend_from_slice(&terms.packet_len.to_be_bytes());
+            }
+            Self::Ringing { call } => put_u32(&mut out, 17, *call),
+            Self::Answer { call } => put_u32(&mut out, 18, *call),
+            Self::HangUp { call, reason } => {
+                put_u32(&mut out, 19, *call);
+                out.push(reason.code());
+            }
+            Self::FileOffer { transfer, terms } => {
+                put_u32(&mut out, 32, *transfer);
+                out.extend_from_slice(&terms.size.to_be_bytes());
+                out.push(terms.suite.code());
+                put_text(&mut out, &terms.name, MAX_NAME);
+            }
+            Self::FileAccept { transfer } => put_u32(&mut out, 33, *transfer),
+            Self::FileDecline { transfer } => put_u32(&mut out, 34, *transfer),
+            Self::FileSent { transfer, hash } => {
+                put_u32(&mut out, 35, *transfer);
+                out.extend_from_slice(hash);
+            }
+            Self::FileStored { transfer, whole } => {
+                put_u32(&mut out, 36, *transfer);
+                out.push(u8::from(*whole));
+            }
+            Self::TextDelivered { id } => put_u64(&mut out, 48, *id),
+            Self::Bye => out.push(63),
+        }
+        out
+    }
+
+    /// From the plaintext of a control record.
+    pub fn decode(bytes: &[u8]) -> Result<Self, SessionError> {
+        parse(bytes).map_err(|Malformed| SessionError::Protocol { what: "a control message is malformed" })
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
+    let mut from = Reader::new(bytes);
+    let message = match from.u8()? {
+        1 => Message::StockAnnounce { start: from.u64()?, keys: read_keys(&mut from, MAX_ANNOUNCED_KEYS)? },
+        2 => Message::StockReady { through: from.u64()? },
+        3 => Message::StockRefused { start: from.u64()? },
+        4 => {
+            let (flow, generation) = read_flow(&mut from)?;
+            Message::KeyOffer(KeyOffer {
+                flow,
+                generation,
+                suite: read_suite(&mut from)?,
+                start: from.u64()?,
+                len: Some(from.u32()?).filter(|len| (1..=MAX_BLOCK_LEN).contains(len)).ok_or(Malformed)?,
+                first_seq: from.u64()?,
+            })
+        }
+        5 => read_flow(&mut from).map(|(flow, generation)| Message::KeyReady { flow, generation })?,
+        6 => read_flow(&mut from).map(|(flow, generation)| Message::KeyRefused { flow, generation })?,
+        16 => Message::Ring {
+            call: from.u32()?,
+            terms: CallTerms {
+                suite: read_suite(&mut from)?,
+                bit_rate: from.u32()?,
+                frame_ms: from.u8()?,
+                packet_len: from.u16()?,
+            },
+        },
+        17 => Message::Ringing { call: from.u32()? },
+        18 => Message::Answer { call: from.u32()? },
+        19 => {
+            let (call, code) = (from.u32()?, from.u8()?);
+            let reason = HangUpReason::ALL.into_iter().find(|reason| reason.code() == code).ok_or(Malformed)?;
+            Message::HangUp { call, reason }
+        }
+        32 => {
+            let (transfer, size, suite) = (from.u32()?, from.u64()?, read_suite(&mut from)?);
+            Message::FileOffer { transfer, terms: FileTerms { name: from.text(MAX_NAME)?, size, suite } }
+        }
+        33 => Message::FileAccept { transfer: from.u32()? },
+        34 => Message::FileDecline { transfer: from.u32()? },
+        35 => Message::FileSent { transfer: from.u32()?, hash: from.array()? },
+        36 => Message::FileStored { transfer: from.u32()?, whole: read_bool(&mut from)? },
+        48 => Message::TextDelivered { id: from.u64()? },
+        63 => Message::Bye,
+        _ => return Err(Malformed),
+    };
+    from.end()?;
+    Ok(message)
+}
+
+fn put_u32(out: &mut Vec<u8>, kind: u8, value: u32) {
+    out.push(kind);
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_u64(out: &mut Vec<u8>, kind: u8, value: u64) {
+    out.push(kind);
+    out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_flow(out: &mut Vec<u8>, kind: u8, flow: FlowId, generation: u32) {
+    out.extend_from_slice(&[kind, flow.purpose]);
+    out.extend_from_slice(&flow.number.to_be_bytes());
+    out.extend_from_slice(&generation.to_be_bytes());
+}
+
+/// A list of keys: a count in two bytes, then `key_ID` and length of each.
+pub(crate) fn put_keys(out: &mut Vec<u8>, keys: &[AnnouncedKey]) {
+    out.extend_from_slice(&u16::try_from(keys.len()).unwrap_or(0).to_be_bytes());
+    for key in keys {
+        out.extend_from_slice(&key.id.to_bytes());
+        out.extend_from_slice(&key.len.to_be_bytes());
+    }
+}
+
+pub(crate) fn read_keys(from: &mut Reader<'_>, limit: usize) -> Result<Vec<AnnouncedKey>, Malformed> {
+    let count = usize::from(from.u16()?);
+    if count == 0 || count > limit {
+        return Err(Malformed);
+    }
+    let mut keys = Vec::with_capacity(count);
+    for _ in 0..count {
+        let (id, len) = (KeyId::from_bytes(from.array()?), from.u32()?);
+        if len == 0 || len as usize > MAX_KEY_LEN {
+            return Err(Malformed);
+        }
+        keys.push(AnnouncedKey { id, len });
+    }
+    Ok(keys)
+}
+
+fn read_flow(from: &mut Reader<'_>) -> Result<(FlowId, u32), Malformed> {
+    let flow = FlowId { purpose: from.u8()?, number: from.u32()? };
+    Ok((flow, from.u32()?))
+}
+
+fn read_suite(from: &mut Reader<'_>) -> Result<Suite, Malformed> {
+    Suite::from_code(from.u8()?).ok_or(Malformed)
+}
+
+fn read_bool(from: &mut Reader<'_>) -> Result<bool, Malformed> {
+    match from.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Malformed),
+    }
+}

@@ -1,0 +1,69 @@
+//! Reading and writing the integers and strings of messages, big-endian, with every length checked.
+
+/// The bytes are shorter, longer or other than the message says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// A reader that never looks past its end.
+pub(crate) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
+        let (head, tail) = self.0.split_at_checked(len).ok_or(Malformed)?;
+        self.0 = tail;
+        Ok(head)
+    }
+
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.bytes(N)?.try_into().map_err(|_length| Malformed)
+    }
+
+    pub(crate) fn u8(&mut self) -> Result<u8, Malformed> {
+        Ok(u8::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u32(&mut self) -> Result<u32, Malformed> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+        Ok(u64::from_be_bytes(self.array()?))
+    }
+
+    /// A string of at most `limit` bytes, its length in two bytes before it.
+    pub(crate) fn text(&mut self, limit: usize) -> Result<String, Malformed> {
+        let len = usize::from(self.u16()?);
+        if len > limit {
+            return Err(Malformed);
+        }
+        String::from_utf8(self.bytes(len)?.to_vec()).map_err(|_not_utf8| Malformed)
+    }
+
+    /// All the rest.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// Nothing may follow.
+    pub(crate) fn end(self) -> Result<(), Malformed> {
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
+    }
+}
+
+/// Appends `text`, cut at a character so that it has at most `limit` bytes, with its length before it.
+pub(crate) fn put_text(out: &mut Vec<u8>, text: &str, limit: usize) {
+    let mut end = text.len().min(limit);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    out.extend_from_slice(&u16::try_from(end).unwrap_or(0).to_be_bytes());
+    out.extend_from_slice(&text.as_bytes()[..end]);
+}
