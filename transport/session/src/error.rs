@@ -99,7 +99,9 @@ pub enum SessionError {
         reason: String,
     },
     /// The peer could not prove that it holds the key.
-    #[error("the peer could not prove that it holds the quantum key: this may be somebody else, or the two KMEs disagree")]
+    #[error(
+        "the peer could not prove that it holds the quantum key: this may be somebody else, or the two KMEs disagree"
+    )]
     NotConfirmed,
     /// The peer broke the protocol.
     #[error("the peer broke the protocol: {what}")]

@@ -13,6 +13,8 @@ pub const TAG_LEN: usize = 16;
 pub const VOICE_OTP_TAG_LEN: usize = 8;
 /// Bytes of input keying material for one AEAD key.
 pub const AEAD_SEED_LEN: usize = 32;
+/// The same as an offer of key states it.
+pub(crate) const AEAD_BLOCK_LEN: u32 = 32;
 /// Bytes of key that the confirmation uses: a hash key and a tag mask.
 pub const CONFIRM_KEY_LEN: usize = HASH_KEY_LEN + TAG_LEN;
 
@@ -37,6 +39,8 @@ pub const MAX_HELLO: usize = 4 * 1024;
 pub const MAX_HANDSHAKE_KEYS: usize = 128;
 /// Longest single key, bytes (ETSI GS QKD 014 leaves it to the KME; ours gives 8,192).
 pub const MAX_KEY_LEN: usize = 1 << 20;
+/// Bytes of a key's name and length in an announcement.
+pub const ANNOUNCED_KEY_LEN: usize = 20;
 /// Keys named in one announcement of stock.
 pub const MAX_ANNOUNCED_KEYS: usize = 128;
 /// Longest key block that one offer may name, bytes.
@@ -54,16 +58,21 @@ pub const MAX_REFUSALS: u64 = 1_024;
 pub const REPLAY_WINDOW: u64 = 1_024;
 /// Generations of key an opener holds at once: the one in use, the one before (late datagrams) and those ahead.
 pub const MAX_GENERATIONS: usize = 8;
+/// Key blocks that a sealer keeps ready beside the one in use. With that one and the one before it, which late datagrams
+/// need, the opener holds them all.
+pub const MAX_WAITING_BLOCKS: usize = MAX_GENERATIONS - 2;
 
 /// Age at which an AEAD key is replaced.
-pub const AEAD_MAX_AGE: Duration = Duration::from_secs(60);
+pub const AEAD_MAX_AGE: Duration = Duration::from_mins(1);
 /// Bytes sealed under one AEAD key before it is replaced: well inside the bound of RFC 8446, section 5.5, for AES-GCM.
 pub const AEAD_MAX_BYTES: u64 = 1 << 34;
 
 /// Smallest one-time-pad control block of a handshake, after the confirmation's share.
 pub const MIN_CONTROL_PAD: usize = 1_024;
-/// Control pad that only the end of the session may use, so that a hang-up can always be said.
+/// Control pad that only messages which bring key may use, so that an empty stock can always be filled again.
 pub const CONTROL_RESERVE: usize = 512;
+/// The part of the reserve that is left for a hang-up and the end of the session, so that they can always be said.
+pub const CONTROL_LAST_WORDS: usize = 128;
 /// Control pad left at which the session asks for the next block.
 pub const CONTROL_REFILL_BELOW: usize = 4 * 1024;
 /// Bytes of the control blocks asked for from the stock.

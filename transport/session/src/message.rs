@@ -1,5 +1,7 @@
 //! The messages of the control stream, one a record.
 
+use std::fmt;
+
 use vernam_key::KeyId;
 
 use crate::error::SessionError;
@@ -52,8 +54,7 @@ pub enum HangUpReason {
 }
 
 impl HangUpReason {
-    const ALL: [Self; 6] =
-        [Self::HungUp, Self::Declined, Self::Busy, Self::NoAnswer, Self::KeyUsedUp, Self::Failed];
+    const ALL: [Self; 6] = [Self::HungUp, Self::Declined, Self::Busy, Self::NoAnswer, Self::KeyUsedUp, Self::Failed];
 
     fn code(self) -> u8 {
         match self {
@@ -81,7 +82,7 @@ pub struct CallTerms {
 }
 
 /// What a file is, before it is accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct FileTerms {
     /// The sender's name for it; hostile until checked by whoever writes it.
     pub name: String,
@@ -89,6 +90,13 @@ pub struct FileTerms {
     pub size: u64,
     /// The suite it will come under.
     pub suite: Suite,
+}
+
+impl fmt::Debug for FileTerms {
+    /// Without the name: it is the person's own text, and has no place in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileTerms({} bytes under {}, a name of {} bytes)", self.size, self.suite, self.name.len())
+    }
 }
 
 /// One message of the control stream.
@@ -245,6 +253,16 @@ impl Message {
             Self::Bye => out.push(63),
         }
         out
+    }
+
+    /// The call that this message is about.
+    pub(crate) fn call(&self) -> Option<u32> {
+        match self {
+            Self::Ring { call, .. } | Self::Ringing { call } | Self::Answer { call } | Self::HangUp { call, .. } => {
+                Some(*call)
+            }
+            _ => None,
+        }
     }
 
     /// From the plaintext of a control record.

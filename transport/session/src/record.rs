@@ -12,7 +12,8 @@ use crate::counters::Counters;
 use crate::error::{KeyError, Refusal};
 use crate::flow::{FlowContext, FlowId, KeyBlock};
 use crate::limits::{
-    MAX_GENERATIONS, MAX_RECORD_PLAINTEXT, MAX_REFUSALS, RECORD_HEADER_LEN, STREAM_HEADER_LEN, TAG_LEN,
+    MAX_GENERATIONS, MAX_RECORD_PLAINTEXT, MAX_REFUSALS, MAX_WAITING_BLOCKS, RECORD_HEADER_LEN, STREAM_HEADER_LEN,
+    TAG_LEN,
 };
 use crate::suite::{Exporter, Left, OpenKey, SealKey, Suite};
 
@@ -125,7 +126,7 @@ impl<P: Purpose> RecordSealer<P> {
         if block.flow != self.context.flow || block.generation != self.next_generation {
             return Err(KeyError::WrongBlock);
         }
-        if self.waiting.len() >= MAX_GENERATIONS {
+        if self.waiting.len() >= MAX_WAITING_BLOCKS {
             return Err(KeyError::WrongBlock);
         }
         self.next_generation += 1;
@@ -142,7 +143,11 @@ impl<P: Purpose> RecordSealer<P> {
             Some(Left::Aead { worn: false }) => None,
             Some(Left::Aead { worn: true }) | None if self.waiting.is_empty() => Some(0),
             Some(Left::Aead { worn: true }) | None => {
-                if self.waiting.iter().any(|block| block.suite != Suite::Otp) { None } else { Some(waiting) }
+                if self.waiting.iter().any(|block| block.suite != Suite::Otp) {
+                    None
+                } else {
+                    Some(waiting)
+                }
             }
         }
     }
@@ -156,31 +161,54 @@ impl<P: Purpose> RecordSealer<P> {
 
     /// Seals `plaintext` as the next record and appends header, ciphertext and tag to `out`.
     pub fn seal(&mut self, plaintext: &[u8], last: bool, out: &mut Vec<u8>, now: Duration) -> Result<(), KeyError> {
+        let start = out.len();
+        out.reserve(RECORD_HEADER_LEN + plaintext.len() + TAG_LEN);
+        out.extend_from_slice(&[0; RECORD_HEADER_LEN]);
+        out.extend_from_slice(plaintext);
+        let sealed = self.seal_from(start, last, out, now);
+        if sealed.is_err() {
+            zeroize::zeroize_bytes(&mut out[start..]);
+            out.truncate(start);
+        }
+        sealed
+    }
+
+    /// Seals, as the next record, the plaintext that stands in `record` behind [`RECORD_HEADER_LEN`] bytes of room: puts
+    /// the header there, encrypts in place and appends the tag. For files, whose bytes are read to where they are needed
+    /// and never copied.
+    ///
+    /// [`KeyError::NeedKey`], [`KeyError::TooLong`] and [`KeyError::Ended`] leave `record` as it was, to be tried again.
+    ///
+    /// # Panics
+    /// If `record` has no room for the header.
+    pub fn seal_in_place(&mut self, record: &mut Vec<u8>, last: bool, now: Duration) -> Result<(), KeyError> {
+        assert!(record.len() >= RECORD_HEADER_LEN, "the caller leaves room for the header");
+        self.seal_from(0, last, record, now)
+    }
+
+    /// Seals what stands in `out` from `start` on, the room for the header first.
+    fn seal_from(&mut self, start: usize, last: bool, out: &mut Vec<u8>, now: Duration) -> Result<(), KeyError> {
         if self.ended {
             return Err(KeyError::Ended);
         }
-        let len = u32::try_from(plaintext.len())
+        let plaintext_len = out.len() - start - RECORD_HEADER_LEN;
+        let len = u32::try_from(plaintext_len)
             .ok()
             .filter(|len| *len as usize <= MAX_RECORD_PLAINTEXT)
-            .ok_or(KeyError::TooLong { len: plaintext.len() })?;
-        self.advance(plaintext.len(), now)?;
+            .ok_or(KeyError::TooLong { len: plaintext_len })?;
+        self.advance(plaintext_len, now)?;
         let current = self.current.as_mut().ok_or(KeyError::NeedKey)?;
         let header = RecordHeader { last, generation: current.generation, seq: self.next_seq, len };
+        let next_seq = self.next_seq.checked_add(1).ok_or(KeyError::NumbersUsedUp)?;
         let aad = self.context.aad(header.generation, current.suite, header.seq, len, header.flags());
-        let start = out.len();
-        out.reserve(RECORD_HEADER_LEN + plaintext.len() + TAG_LEN);
-        out.extend_from_slice(&header.to_bytes());
-        out.extend_from_slice(plaintext);
         let mut tag = [0; TAG_LEN];
-        if let Err(error) = current.key.seal(&aad, header.seq, &mut out[start + RECORD_HEADER_LEN..], &mut tag) {
-            zeroize::zeroize_bytes(&mut out[start..]);
-            out.truncate(start);
-            return Err(error);
-        }
+        let (room, data) = out[start..].split_at_mut(RECORD_HEADER_LEN);
+        current.key.seal(&aad, header.seq, data, &mut tag)?;
+        room.copy_from_slice(&header.to_bytes());
         out.extend_from_slice(&tag);
-        self.next_seq = self.next_seq.checked_add(1).ok_or(KeyError::NumbersUsedUp)?;
+        self.next_seq = next_seq;
         self.ended = last;
-        self.counters.accept(plaintext.len());
+        self.counters.accept(plaintext_len);
         Ok(())
     }
 
@@ -250,6 +278,12 @@ impl<P: Purpose> RecordOpener<P> {
         self.next_generation += 1;
         self.keys.push_back((generation, suite, key));
         Ok(())
+    }
+
+    /// Whether [`Self::install`] has room. While it has not, its records are still on their way: leave the answer to
+    /// [`crate::Output::TakeInbound`] until it has, so that the sender waits.
+    pub fn has_room_for_key(&self) -> bool {
+        self.keys.len() < MAX_GENERATIONS
     }
 
     /// Opens the record with `header` whose ciphertext and tag are `body`, in place, and returns the plaintext.

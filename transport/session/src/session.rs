@@ -79,6 +79,8 @@ pub enum Output {
     TakeOutbound {
         /// For which flow.
         flow: FlowId,
+        /// How they will be used.
+        suite: Suite,
         /// How many bytes.
         len: u32,
         /// Only positions before this one are at the peer too.
@@ -193,12 +195,7 @@ impl Session {
     }
 
     /// The bytes of [`Output::TakeOutbound`] and where they began, or why there are none.
-    pub fn handle_outbound(
-        &mut self,
-        flow: FlowId,
-        taken: Result<(u64, Material<Outbound>), NoKey>,
-        now: Duration,
-    ) {
+    pub fn handle_outbound(&mut self, flow: FlowId, taken: Result<(u64, Material<Outbound>), NoKey>, now: Duration) {
         self.with_established(now, |established, now, out| established.handle_outbound(flow, taken, now, out));
     }
 
@@ -209,27 +206,19 @@ impl Session {
 
     /// Time passed: call at least every few seconds, so that keys are replaced when they are due.
     pub fn handle_time(&mut self, now: Duration) {
-        self.with_established(now, |established, now, out| established.handle_time(now, out));
+        self.with_established(now, Established::handle_time);
     }
 
     /// Announces keys that were appended to the outbound stock from `start` on. One announcement may be under way.
-    pub fn announce(&mut self, start: u64, keys: Vec<AnnouncedKey>, now: Duration) {
+    pub fn announce(&mut self, start: u64, keys: &[AnnouncedKey], now: Duration) {
         self.with_established(now, |established, now, out| established.announce(start, keys, now, out));
     }
 
     /// Asks for the next key of an outgoing flow; [`Output::InstallOutbound`] or [`Output::NoKey`] answers. One request
     /// a flow may be under way. `first_seq` is for voice under one-time pad: the packet that the block begins with.
-    pub fn request_key(
-        &mut self,
-        flow: FlowId,
-        suite: Suite,
-        len: u32,
-        first_seq: u64,
-    ) -> Result<(), KeyRequestError> {
+    pub fn request_key(&mut self, flow: FlowId, suite: Suite, len: u32, first_seq: u64) -> Result<(), KeyRequestError> {
         match &mut self.state {
-            State::Established(established) => {
-                established.request_key(flow, suite, len, first_seq, &mut self.outputs)
-            }
+            State::Established(established) => established.request_key(flow, suite, len, first_seq, &mut self.outputs),
             State::Handshake(_) | State::Closed => Err(KeyRequestError::NotEstablished),
         }
     }
@@ -241,7 +230,7 @@ impl Session {
 
     /// Ends the session properly: `Bye` is the control stream's last record.
     pub fn bye(&mut self, now: Duration) {
-        self.with_established(now, |established, now, out| established.bye(now, out));
+        self.with_established(now, Established::bye);
     }
 
     /// Whether flows can be opened.

@@ -204,11 +204,7 @@ impl<P: Purpose> OpenKey<P> {
         match &mut self.kind {
             OpenKind::Otp { mac, pad } => {
                 let pending = pad.pending(data.len(), TAG_LEN).map_err(|_exhausted| Refusal::BeyondKey)?;
-                if !pending.with_mask(|mask| mac.verify(aad, data, mask, tag)) {
-                    return Err(Refusal::Forged);
-                }
-                pending.commit().xor_into(data);
-                Ok(())
+                if mac.decrypt(aad, pending, data, tag) { Ok(()) } else { Err(Refusal::Forged) }
             }
             OpenKind::Aead(key) => key.open(aad, seq, data, tag),
         }
@@ -252,11 +248,7 @@ impl<P: Purpose> VoiceOpenKey<P> {
                 let index = seq.checked_sub(*first_seq).and_then(|index| usize::try_from(index).ok());
                 let index = index.filter(|index| *index < slots.slots()).ok_or(Refusal::BeyondKey)?;
                 let pending = slots.pending(index).ok_or(Refusal::Replayed)?;
-                if !pending.with_mask(|mask| mac.verify(aad, data, mask, tag)) {
-                    return Err(Refusal::Forged);
-                }
-                pending.commit().xor_into(data);
-                Ok(())
+                if mac.decrypt(aad, pending, data, tag) { Ok(()) } else { Err(Refusal::Forged) }
             }
             VoiceOpenKind::Aead(key) => key.open(aad, seq, data, tag),
         }

@@ -12,7 +12,8 @@ use crate::counters::Counters;
 use crate::error::{KeyError, Refusal};
 use crate::flow::{FlowContext, FlowId, KeyBlock};
 use crate::limits::{
-    HASH_KEY_LEN, MAX_GENERATIONS, MAX_REFUSALS, MAX_VOICE_FRAME, REPLAY_WINDOW, VOICE_HEADER_LEN, VOICE_OTP_TAG_LEN,
+    HASH_KEY_LEN, MAX_GENERATIONS, MAX_REFUSALS, MAX_VOICE_FRAME, MAX_WAITING_BLOCKS, REPLAY_WINDOW, VOICE_HEADER_LEN,
+    VOICE_OTP_TAG_LEN,
 };
 use crate::suite::{Exporter, Left, SealKey, Suite, VoiceOpenKey};
 
@@ -52,12 +53,7 @@ pub struct VoiceSealer {
 
 impl VoiceSealer {
     /// For packets of exactly `frame_len` bytes, without key yet.
-    pub fn new(
-        context: FlowContext,
-        suite: Suite,
-        frame_len: usize,
-        exporter: &Exporter,
-    ) -> Result<Self, KeyError> {
+    pub fn new(context: FlowContext, suite: Suite, frame_len: usize, exporter: &Exporter) -> Result<Self, KeyError> {
         if frame_len > MAX_VOICE_FRAME {
             return Err(KeyError::TooLong { len: frame_len });
         }
@@ -77,7 +73,7 @@ impl VoiceSealer {
     /// Adds the next key block. Under one-time pad its first slot must follow the last slot of the block before.
     pub fn install(&mut self, block: KeyBlock<Outbound>) -> Result<(), KeyError> {
         let in_turn = block.flow == self.context.flow && block.generation == self.next_generation;
-        if !in_turn || block.suite != self.suite || self.waiting.len() >= MAX_GENERATIONS {
+        if !in_turn || block.suite != self.suite || self.waiting.len() >= MAX_WAITING_BLOCKS {
             return Err(KeyError::WrongBlock);
         }
         self.next_generation += 1;
@@ -176,12 +172,7 @@ pub struct VoiceOpener {
 
 impl VoiceOpener {
     /// For packets of exactly `frame_len` bytes, without key yet.
-    pub fn new(
-        context: FlowContext,
-        suite: Suite,
-        frame_len: usize,
-        exporter: &Exporter,
-    ) -> Result<Self, KeyError> {
+    pub fn new(context: FlowContext, suite: Suite, frame_len: usize, exporter: &Exporter) -> Result<Self, KeyError> {
         if frame_len > MAX_VOICE_FRAME {
             return Err(KeyError::TooLong { len: frame_len });
         }

@@ -5,24 +5,67 @@ use std::time::Duration;
 
 use vernam_key::{Control, Inbound, Outbound};
 
-use super::Output;
+use super::{Common, Output};
 use crate::error::{Refusal, SessionError};
 use crate::flow::KeyBlock;
 use crate::limits::{
-    CONTROL_REFILL_BELOW, CONTROL_RESERVE, MAX_CONTROL_PLAINTEXT, MAX_QUEUED_CONTROL, RECORD_HEADER_LEN, TAG_LEN,
+    ANNOUNCED_KEY_LEN, CONTROL_LAST_WORDS, CONTROL_REFILL_BELOW, CONTROL_RESERVE, MAX_ANNOUNCED_KEYS,
+    MAX_CONTROL_PLAINTEXT, MAX_QUEUED_CONTROL, RECORD_HEADER_LEN, TAG_LEN,
 };
-use crate::message::Message;
+use crate::message::{KeyOffer, Message};
 use crate::record::{RecordHeader, RecordOpener, RecordSealer};
 
 /// Our side of the control stream.
+///
+/// Under one-time pad its messages come in three ranks, each of which may use more of the last pad than the one before:
+/// ordinary ones, those that bring key, and last words. So neither an empty stock nor a talkative peer can take away the
+/// means to fill the stock again, or to hang up.
 pub(super) struct ControlOut {
     sealer: RecordSealer<Control>,
-    queue: VecDeque<Message>,
+    /// Messages that bring key and wait for pad, in order.
+    bringing_key: VecDeque<Message>,
+    /// Ordinary messages that wait for pad, in order.
+    ordinary: VecDeque<Message>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    Ordinary,
+    BringsKey,
+    LastWords,
+}
+
+impl Rank {
+    fn of(message: &Message) -> Self {
+        match message {
+            Message::HangUp { .. } | Message::Bye => Self::LastWords,
+            Message::StockAnnounce { .. } | Message::StockReady { .. } | Message::StockRefused { .. } => {
+                Self::BringsKey
+            }
+            Message::KeyOffer(KeyOffer { flow, .. })
+            | Message::KeyReady { flow, .. }
+            | Message::KeyRefused { flow, .. }
+                if *flow == Common::control() =>
+            {
+                Self::BringsKey
+            }
+            _ => Self::Ordinary,
+        }
+    }
+
+    /// Bytes of pad that a message of this rank must leave.
+    fn leaves(self) -> usize {
+        match self {
+            Self::Ordinary => CONTROL_RESERVE,
+            Self::BringsKey => CONTROL_LAST_WORDS,
+            Self::LastWords => 0,
+        }
+    }
 }
 
 impl ControlOut {
     pub(super) fn new(sealer: RecordSealer<Control>) -> Self {
-        Self { sealer, queue: VecDeque::new() }
+        Self { sealer, bringing_key: VecDeque::new(), ordinary: VecDeque::new() }
     }
 
     pub(super) fn install(&mut self, block: KeyBlock<Outbound>) -> Result<(), SessionError> {
@@ -34,34 +77,59 @@ impl ControlOut {
         self.sealer.pad_left(now).is_some_and(|left| left < CONTROL_REFILL_BELOW)
     }
 
-    /// Sends `message`, or keeps it until there is pad. What ends things or brings key may use the reserve.
+    /// How many keys the next announcement should name, so that the pad at hand is enough for it.
+    pub(super) fn announceable(&self, now: Duration) -> usize {
+        let fixed = Message::StockAnnounce { start: 0, keys: Vec::new() }.encode().len() + TAG_LEN + CONTROL_LAST_WORDS;
+        let room = if self.sealer.is_otp() { self.sealer.pad_left(now) } else { None };
+        room.map_or(MAX_ANNOUNCED_KEYS, |left| left.saturating_sub(fixed) / ANNOUNCED_KEY_LEN)
+            .clamp(1, MAX_ANNOUNCED_KEYS)
+    }
+
+    /// Sends `message`, or keeps it until there is pad.
     pub(super) fn send(
         &mut self,
         message: Message,
         now: Duration,
         out: &mut VecDeque<Output>,
     ) -> Result<(), SessionError> {
-        let urgent = matches!(
-            message,
-            Message::KeyOffer(_) | Message::KeyReady { .. } | Message::HangUp { .. } | Message::Bye
-        );
-        if !urgent && (!self.queue.is_empty() || !self.has_room(&message, now)) {
-            if self.queue.len() >= MAX_QUEUED_CONTROL {
-                return Err(SessionError::ControlStarved);
+        let waiting = self.bringing_key.len() + self.ordinary.len();
+        let has_room = self.has_room(&message, now);
+        let queue = match Rank::of(&message) {
+            Rank::LastWords => {
+                if let Message::HangUp { call: over, .. } = &message {
+                    self.ordinary.retain(|kept| kept.call() != Some(*over));
+                }
+                // Without any pad it stays unsaid, and the peer learns it from the end of the stream.
+                return if has_room { self.seal(&message, now, out) } else { Ok(()) };
             }
-            self.queue.push_back(message);
-            return Ok(());
+            Rank::BringsKey => &mut self.bringing_key,
+            Rank::Ordinary => &mut self.ordinary,
+        };
+        if queue.is_empty() && has_room {
+            return self.seal(&message, now, out);
         }
-        self.seal(&message, now, out)
+        if waiting >= MAX_QUEUED_CONTROL {
+            return Err(SessionError::ControlStarved);
+        }
+        queue.push_back(message);
+        Ok(())
     }
 
     /// Sends what was kept, as far as the pad goes.
     pub(super) fn flush(&mut self, now: Duration, out: &mut VecDeque<Output>) -> Result<(), SessionError> {
-        while let Some(message) = self.queue.front() {
+        while let Some(message) = self.bringing_key.front() {
             if !self.has_room(message, now) {
                 return Ok(());
             }
-            if let Some(message) = self.queue.pop_front() {
+            if let Some(message) = self.bringing_key.pop_front() {
+                self.seal(&message, now, out)?;
+            }
+        }
+        while let Some(message) = self.ordinary.front() {
+            if !self.has_room(message, now) {
+                return Ok(());
+            }
+            if let Some(message) = self.ordinary.pop_front() {
                 self.seal(&message, now, out)?;
             }
         }
@@ -69,7 +137,7 @@ impl ControlOut {
     }
 
     fn has_room(&self, message: &Message, now: Duration) -> bool {
-        let cost = message.encode().len() + TAG_LEN + CONTROL_RESERVE;
+        let cost = message.encode().len() + TAG_LEN + Rank::of(message).leaves();
         // A worn AEAD key still seals; only pad can be too short.
         self.sealer.pad_left(now).is_none_or(|left| left >= cost) || !self.sealer.is_otp()
     }
@@ -126,7 +194,9 @@ impl ControlIn {
             match self.opener.open(&header, &mut record[RECORD_HEADER_LEN..]) {
                 Ok(plaintext) => return Message::decode(plaintext).map(Some),
                 Err(Refusal::UnknownKey | Refusal::BeyondKey) => {
-                    return Err(SessionError::Protocol { what: "a control record is under a key that was not offered" });
+                    return Err(SessionError::Protocol {
+                        what: "a control record is under a key that was not offered",
+                    });
                 }
                 Err(why) => out.push_back(Output::Refused(why)),
             }

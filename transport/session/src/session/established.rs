@@ -10,7 +10,7 @@ use super::keys::{KeyRequestError, NoKey, Requests};
 use super::{Alignment, Common, Output};
 use crate::error::SessionError;
 use crate::flow::{FlowId, KeyBlock};
-use crate::limits::{AEAD_SEED_LEN, CONTROL_BLOCK_LEN, MAX_PENDING_OFFERS};
+use crate::limits::{AEAD_BLOCK_LEN, CONTROL_BLOCK_LEN, MAX_BLOCK_LEN, MAX_PENDING_OFFERS};
 use crate::message::{AnnouncedKey, KeyOffer, Message};
 use crate::record::{RecordOpener, RecordSealer};
 use crate::suite::Suite;
@@ -64,12 +64,7 @@ impl Established {
         self.over
     }
 
-    pub(super) fn handle_bytes(
-        &mut self,
-        bytes: &[u8],
-        now: Duration,
-        out: &mut Outputs,
-    ) -> Result<(), SessionError> {
+    pub(super) fn handle_bytes(&mut self, bytes: &[u8], now: Duration, out: &mut Outputs) -> Result<(), SessionError> {
         self.control_in.push(bytes);
         while let Some(message) = self.control_in.next(out)? {
             self.handle_message(message, now, out)?;
@@ -101,11 +96,18 @@ impl Established {
     pub(super) fn announce(
         &mut self,
         start: u64,
-        keys: Vec<AnnouncedKey>,
+        keys: &[AnnouncedKey],
         now: Duration,
         out: &mut Outputs,
     ) -> Result<(), SessionError> {
-        self.send(Message::StockAnnounce { start, keys }, now, out)
+        let (mut start, mut rest) = (start, keys);
+        while !rest.is_empty() {
+            let (keys, later) = rest.split_at(self.control_out.announceable(now).min(rest.len()));
+            self.send(Message::StockAnnounce { start, keys: keys.to_vec() }, now, out)?;
+            start += keys.iter().map(|key| u64::from(key.len)).sum::<u64>();
+            rest = later;
+        }
+        Ok(())
     }
 
     pub(super) fn handle_stock_fetched(
@@ -129,8 +131,11 @@ impl Established {
         first_seq: u64,
         out: &mut Outputs,
     ) -> Result<(), KeyRequestError> {
+        if !block_fits(suite, len) {
+            return Err(KeyRequestError::Length { len });
+        }
         self.requests.begin(flow, suite, first_seq)?;
-        out.push_back(Output::TakeOutbound { flow, len, through: self.usable_through });
+        out.push_back(Output::TakeOutbound { flow, suite, len, through: self.usable_through });
         Ok(())
     }
 
@@ -186,11 +191,8 @@ impl Established {
             }
             None => false,
         };
-        let answer = if installed {
-            Message::KeyReady { flow, generation }
-        } else {
-            Message::KeyRefused { flow, generation }
-        };
+        let answer =
+            if installed { Message::KeyReady { flow, generation } } else { Message::KeyRefused { flow, generation } };
         self.send(answer, now, out)
     }
 
@@ -224,12 +226,7 @@ impl Established {
         }
     }
 
-    fn handle_announce(
-        &mut self,
-        start: u64,
-        keys: Vec<AnnouncedKey>,
-        out: &mut Outputs,
-    ) -> Result<(), SessionError> {
+    fn handle_announce(&mut self, start: u64, keys: Vec<AnnouncedKey>, out: &mut Outputs) -> Result<(), SessionError> {
         let len: u64 = keys.iter().map(|key| u64::from(key.len)).sum();
         let end = start.checked_add(len).filter(|_| start >= self.inbound_end);
         let end = end.ok_or(SessionError::Protocol { what: "an announcement of stock is out of order" })?;
@@ -243,9 +240,13 @@ impl Established {
     }
 
     fn handle_offer(&mut self, offer: KeyOffer, now: Duration, out: &mut Outputs) -> Result<(), SessionError> {
-        let seed_ok = offer.suite == Suite::Otp || offer.len as usize == AEAD_SEED_LEN;
-        let allowed = self.common.suites.contains(&offer.suite);
-        if !seed_ok || !allowed || offer.start.checked_add(u64::from(offer.len)).is_none() {
+        // The control stream keeps the suite of the handshake: no later offer can weaken it.
+        let allowed = if offer.flow == Common::control() {
+            offer.suite == self.common.control_suite
+        } else {
+            self.common.suites.contains(&offer.suite)
+        };
+        if !block_fits(offer.suite, offer.len) || !allowed || offer.start.checked_add(u64::from(offer.len)).is_none() {
             let refused = Message::KeyRefused { flow: offer.flow, generation: offer.generation };
             return self.send(refused, now, out);
         }
@@ -291,8 +292,13 @@ impl Established {
             return;
         }
         let suite = self.common.control_suite;
-        let len = if suite == Suite::Otp { CONTROL_BLOCK_LEN } else { AEAD_SEED_LEN as u32 };
+        let len = if suite == Suite::Otp { CONTROL_BLOCK_LEN } else { AEAD_BLOCK_LEN };
         // Not pending, as just checked; if too many others are, the next message tries again.
         let _busy = self.request_key(flow, suite, len, 0, out);
     }
+}
+
+/// Whether a key block of `len` bytes makes sense under `suite`.
+fn block_fits(suite: Suite, len: u32) -> bool {
+    (1..=MAX_BLOCK_LEN).contains(&len) && (suite == Suite::Otp || len == AEAD_BLOCK_LEN)
 }

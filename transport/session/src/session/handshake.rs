@@ -91,17 +91,15 @@ impl Handshake {
         let mut theirs = key.map_err(|reason| SessionError::NoHandshakeKey { reason })?;
         let Some(mut ours) = self.our_key.take() else { return Ok(()) };
         let expected_len: usize = agreed.peer.keys.iter().map(|key| key.len as usize).sum();
-        let least = CONFIRM_KEY_LEN
-            + if agreed.suite == Suite::Otp { HASH_KEY_LEN + MIN_CONTROL_PAD } else { AEAD_SEED_LEN };
+        let least =
+            CONFIRM_KEY_LEN + if agreed.suite == Suite::Otp { HASH_KEY_LEN + MIN_CONTROL_PAD } else { AEAD_SEED_LEN };
         if theirs.len() != expected_len || theirs.len() < least || ours.len() < least {
             return Err(SessionError::NoHandshakeKey {
                 reason: format!("it has {} bytes, and at least {least} are needed", theirs.len().min(ours.len())),
             });
         }
-        let our_tag = confirm_tag::<_, Confirm>(
-            ours.split_to(CONFIRM_KEY_LEN),
-            &agreed.transcript.confirmed_by(self.role),
-        )?;
+        let our_tag =
+            confirm_tag::<_, Confirm>(ours.split_to(CONFIRM_KEY_LEN), &agreed.transcript.confirmed_by(self.role))?;
         agreed.expected = Some(confirm_tag::<_, Confirm>(
             theirs.split_to(CONFIRM_KEY_LEN),
             &agreed.transcript.confirmed_by(self.role.other()),
@@ -184,10 +182,8 @@ impl Handshake {
             Role::Responder => (theirs, ours),
         };
         let names = |suites: &[Suite]| suites.iter().map(|suite| suite.name()).collect::<Vec<_>>().join(", ");
-        let suite = agree(first.2, second.2).ok_or_else(|| SessionError::NoCommonSuite {
-            ours: names(&self.suites),
-            theirs: names(&peer.suites),
-        })?;
+        let suite = agree(first.2, second.2)
+            .ok_or_else(|| SessionError::NoCommonSuite { ours: names(&self.suites), theirs: names(&peer.suites) })?;
         let transcript = Transcript::new(&self.exporter, [first.0, second.0], [first.1, second.1]);
         Ok(Agreed { peer, suite, transcript, keys: None, expected: None, confirmed: false })
     }

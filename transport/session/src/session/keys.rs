@@ -33,6 +33,12 @@ pub enum KeyRequestError {
     /// The flow already waits for a key, or too many do.
     #[error("a key for this flow is on its way")]
     Busy,
+    /// No bytes, more than [`crate::limits::MAX_BLOCK_LEN`], or for an AEAD suite another number than the seed has.
+    #[error("a key block of {len} bytes cannot be used")]
+    Length {
+        /// Bytes asked for.
+        len: u32,
+    },
 }
 
 /// One outgoing flow's generations.

@@ -30,12 +30,7 @@ impl hkdf::KeyType for KeyLen {
 impl AeadKey {
     /// HKDF-SHA-256 (RFC 5869) with the TLS exporter as salt, QKD key as input and the label and `context` as info:
     /// the key is unknown as long as one of the two layers holds.
-    pub(super) fn derive(
-        suite: Suite,
-        exporter: &Exporter,
-        seed: &[u8],
-        context: &[u8; 32],
-    ) -> Result<Self, KeyError> {
+    pub(super) fn derive(suite: Suite, exporter: &Exporter, seed: &[u8], context: &[u8; 32]) -> Result<Self, KeyError> {
         let mut bytes = Zeroizing::new([0; 32]);
         hkdf::Salt::new(hkdf::HKDF_SHA256, exporter.bytes())
             .extract(seed)

@@ -3,15 +3,12 @@
 use polyval::universal_hash::UniversalHash;
 use polyval::{Key, Polyval};
 use subtle::ConstantTimeEq;
-use vernam_key::{Outbound, PadChunk, Purpose};
+use vernam_key::{Outbound, PadChunk, PendingPad, Purpose};
 
 use crate::flow::Aad;
 
 /// A full tag before it is masked.
 pub(super) type Tag = [u8; 16];
-
-/// Bytes XORed and hashed while they are in the first-level cache: a multiple of the hash's 16-byte block.
-const FUSED: usize = 4 * 1024;
 
 /// The universal hash of a one-time-pad key block, POLYVAL (RFC 8452, section 3), under the block's own secret key.
 ///
@@ -54,26 +51,28 @@ impl OtpMac {
         let mut hash = self.0.clone();
         hash.update_padded(aad);
         let len = data.len();
-        let mut rest = pad;
-        for piece in data.chunks_mut(FUSED) {
-            let (now, later) = rest.split(piece.len());
-            now.xor_into(piece);
-            hash.update_padded(piece);
-            rest = later;
-        }
+        pad.xor_each(data, |piece| hash.update_padded(piece));
         finish(hash, aad.len(), len)
     }
 
-    /// Whether `tag`, unmasked with `mask`, is the tag of `aad` and `ciphertext`. Compares in constant time.
-    pub(super) fn verify(&self, aad: &Aad, ciphertext: &[u8], mask: &[u8], tag: &[u8]) -> bool {
+    /// Decrypts `data` in place with `pad` if `tag` is the tag of `aad` and the ciphertext, masked with the end of `pad`;
+    /// otherwise changes neither. Compares in constant time.
+    pub(super) fn decrypt<P: Purpose>(&self, aad: &Aad, pad: PendingPad<'_, P>, data: &mut [u8], tag: &[u8]) -> bool {
         let mut hash = self.0.clone();
         hash.update_padded(aad);
-        hash.update_padded(ciphertext);
-        let mut expected = finish(hash, aad.len(), ciphertext.len());
-        for (byte, mask) in expected.iter_mut().zip(mask) {
-            *byte ^= mask;
-        }
-        tag.len() == mask.len() && bool::from(expected[..mask.len()].ct_eq(tag))
+        let len = data.len();
+        pad.decrypt(
+            data,
+            hash,
+            |hash, piece| hash.update_padded(piece),
+            |hash, mask| {
+                let mut expected = finish(hash, aad.len(), len);
+                for (byte, mask) in expected.iter_mut().zip(mask) {
+                    *byte ^= mask;
+                }
+                tag.len() == mask.len() && bool::from(expected[..mask.len()].ct_eq(tag))
+            },
+        )
     }
 
     /// The unmasked tag of a handshake transcript.
