@@ -1,0 +1,462 @@
+//! One conversation: the session with a contact, its stocks, its call and its transfers, in one task.
+
+mod calls;
+mod fill;
+mod key;
+mod texts;
+mod transfers;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use vernam_key::{Inbound, Material, Outbound};
+use vernam_quic::{Connection, RecvStream, SendStream};
+use vernam_session::limits::STREAM_HEADER_LEN;
+use vernam_session::{
+    Config, Exporter, FlowId, KeyBlock, Message, NoKey, Output, Refusal, Role, Session, StreamHeader, Suite,
+};
+use vernam_store::StockKey;
+
+use self::calls::Call;
+use self::fill::Fill;
+use self::texts::Texts;
+use self::transfers::Transfers;
+use crate::engine::Contact;
+use crate::event::{Account, CallStats, Command, Event, FileDone};
+use crate::limits::{FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, MAX_EARLY_BLOCKS, TICK};
+use crate::records::FlowKey;
+use crate::source::{KeySource, Room, SourceError};
+use crate::stocks::Stocks;
+
+/// What reaches a conversation from its own tasks and streams.
+pub(crate) enum Input {
+    /// Bytes of the peer's control stream; `None` is its end.
+    Control(Option<Bytes>),
+    /// The peer opened a stream on one of the two connections.
+    Stream(StreamHeader, RecvStream),
+    /// A flow needs its next key.
+    WantKey { flow: FlowId, suite: Suite, len: u32, first_seq: u64 },
+    /// Keys for the handshake came from the source.
+    HandshakeKey(Result<Material<Inbound>, String>),
+    /// The source told how it stands.
+    Room(Result<Room, SourceError>),
+    /// The source gave keys for the outbound stock.
+    Fresh(Result<Vec<StockKey>, SourceError>),
+    /// The source gave keys that the peer announced.
+    Announced { start: u64, keys: Result<Vec<StockKey>, SourceError> },
+    /// A record or datagram was refused.
+    Refused(Refusal),
+    /// The call's own task tells how it goes.
+    CallTick(Box<CallStats>),
+    /// The call has no key left to send with.
+    VoiceKeyOver,
+    /// A text message was opened.
+    Text(Vec<u8>),
+    /// A text message was sealed and written.
+    TextSent { id: u64, suite: Suite },
+    /// The text flow failed.
+    TextFailed(String),
+    /// How a transfer goes.
+    FileProgress { transfer: u32, sending: bool, done: u64, size: u64 },
+    /// A transfer is over.
+    FileEnded { transfer: u32, sending: bool, result: Result<FileDone, String> },
+}
+
+/// What all conversations of an engine share.
+pub(crate) struct Shared {
+    pub(crate) name: String,
+    pub(crate) source: Arc<dyn KeySource>,
+    pub(crate) events: mpsc::Sender<Event>,
+    pub(crate) epoch: Instant,
+}
+
+/// The state of one conversation.
+pub(crate) struct Peer {
+    shared: Arc<Shared>,
+    contact: Arc<str>,
+    settings: Contact,
+    role: Role,
+    connection: Connection,
+    files_lane: Option<Connection>,
+    session: Session,
+    stocks: Stocks,
+    inputs: mpsc::Sender<Input>,
+    control_out: SendStream,
+    routes_out: BTreeMap<FlowId, mpsc::Sender<FlowKey<Outbound>>>,
+    routes_in: BTreeMap<FlowId, mpsc::Sender<FlowKey<Inbound>>>,
+    early: VecDeque<KeyBlock<Inbound>>,
+    account: Account,
+    usable: u64,
+    next_number: u32,
+    call: Call,
+    fill: Fill,
+    texts: Texts,
+    transfers: Transfers,
+    closed: Option<Option<String>>,
+}
+
+/// Starts a conversation over `connection` and runs it to its end. Returns why it ended.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    settings: Contact,
+    role: Role,
+    connection: Connection,
+    stocks: Stocks,
+    mut commands: mpsc::Receiver<Command>,
+    mut lanes: mpsc::Receiver<Connection>,
+) -> Option<String> {
+    let contact: Arc<str> = connection.peer_name().into();
+    let (inputs, mut received) = mpsc::channel(INPUTS);
+    let started = start(&shared, &contact, role, &connection, &stocks, settings.suites.clone());
+    let (session, control_out, handshake_bytes) = match started.await {
+        Ok(started) => started,
+        Err(why) => {
+            connection.close(1, "no key");
+            return Some(why);
+        }
+    };
+    let listening = tokio::spawn(listen(connection.clone(), inputs.clone()));
+    let mut peer = Peer {
+        contact,
+        role,
+        files_lane: None,
+        session,
+        stocks,
+        inputs,
+        control_out,
+        routes_out: BTreeMap::new(),
+        routes_in: BTreeMap::new(),
+        early: VecDeque::new(),
+        account: Account { handshake_outbound: handshake_bytes, ..Account::default() },
+        usable: 0,
+        next_number: u32::from(role.code()) + 2,
+        call: Call::default(),
+        fill: Fill::default(),
+        texts: Texts::default(),
+        transfers: Transfers::default(),
+        closed: None,
+        shared,
+        settings,
+        connection,
+    };
+    let mut clock = interval(TICK);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let began = Instant::now();
+    let mut open = true;
+    loop {
+        peer.obey().await;
+        if let Some(why) = peer.closed.take() {
+            listening.abort();
+            return peer.end(why).await;
+        }
+        tokio::select! {
+            biased;
+            command = commands.recv(), if open => match command {
+                Some(command) => peer.command(command).await,
+                None => { open = false; peer.session.bye(peer.now()); }
+            },
+            Some(input) = received.recv() => peer.input(input).await,
+            Some(lane) = lanes.recv() => peer.add_lane(lane),
+            _ = clock.tick() => peer.tick().await,
+            error = peer.connection.closed() => peer.closed = Some(Some(error.to_string())),
+        }
+        if !peer.session.is_established() && peer.closed.is_none() && began.elapsed() > HANDSHAKE_TIMEOUT {
+            peer.closed = Some(Some("the other side did not confirm its key in time".to_owned()));
+        }
+    }
+}
+
+/// Gets the handshake's keys and starts the session; also how many bytes of key that took.
+async fn start(
+    shared: &Shared,
+    contact: &str,
+    role: Role,
+    connection: &Connection,
+    stocks: &Stocks,
+    suites: Vec<Suite>,
+) -> Result<(Session, SendStream, u64), String> {
+    let (keys, material) = key::for_handshake(shared.source.as_ref(), contact).await.map_err(|error| error.reason)?;
+    let secret = connection.exporter(vernam_session::EXPORTER_LABEL, &[]).map_err(|error| error.to_string())?;
+    let mut exporter = [0; 32];
+    exporter.copy_from_slice(secret.expose("moved into the session's own wiped type"));
+    let (outbound, inbound) = stocks.reach();
+    let spent = material.len() as u64;
+    let session = Session::new(Config {
+        role,
+        our_name: shared.name.clone(),
+        peer_name: contact.to_owned(),
+        nonce: rand::random(),
+        suites,
+        exporter: Exporter::new(exporter),
+        outbound,
+        inbound,
+        handshake_keys: keys,
+        handshake_material: material,
+    });
+    let control_out = connection.open_uni().await.map_err(|error| error.to_string())?;
+    Ok((session, control_out, spent))
+}
+
+/// Accepts streams and hands them on with their header. A stream without a header in time is dropped.
+async fn listen(connection: Connection, inputs: mpsc::Sender<Input>) {
+    while let Ok(mut stream) = connection.accept_uni().await {
+        let inputs = inputs.clone();
+        // Bounded by the connection's own limit on streams.
+        tokio::spawn(async move {
+            let mut header = [0; STREAM_HEADER_LEN];
+            if let Ok(Ok(())) = timeout(HANDSHAKE_TIMEOUT, stream.read_exact(&mut header)).await {
+                let _gone = inputs.send(Input::Stream(StreamHeader::parse(header), stream)).await;
+            }
+        });
+    }
+}
+
+/// Hands on the bytes of the control stream.
+async fn pump_control(mut stream: RecvStream, inputs: mpsc::Sender<Input>) {
+    while let Ok(Some(chunk)) = stream.read_chunk(64 * 1024, true).await {
+        if inputs.send(Input::Control(Some(chunk.bytes))).await.is_err() {
+            return;
+        }
+    }
+    let _gone = inputs.send(Input::Control(None)).await;
+}
+
+impl Peer {
+    fn now(&self) -> Duration {
+        self.shared.epoch.elapsed()
+    }
+
+    async fn tell(&self, event: Event) {
+        // The application is gone only when the engine is.
+        let _gone = self.shared.events.send(event).await;
+    }
+
+    async fn warn(&self, text: impl Into<String>) {
+        self.tell(Event::Warning { contact: self.contact.to_string(), text: text.into() }).await;
+    }
+
+    fn name(&self) -> String {
+        self.contact.to_string()
+    }
+
+    /// Numbers that the other side never uses.
+    fn new_number(&mut self) -> u32 {
+        let number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(2);
+        number
+    }
+
+    async fn command(&mut self, command: Command) {
+        match command {
+            Command::Call { proposal, io, .. } => self.call_out(proposal, io).await,
+            Command::Answer { io, .. } => self.answer(io).await,
+            Command::HangUp { reason, .. } => self.hang_up(reason).await,
+            Command::SendText { body, .. } => self.send_text(body).await,
+            Command::SendFile { path, suite, .. } => self.offer_file(path, suite).await,
+            Command::AcceptFile { transfer, folder, .. } => self.accept_file(transfer, folder).await,
+            Command::DeclineFile { transfer, .. } => self.decline_file(transfer),
+            Command::SetMark { bytes, .. } => self.settings.outbound_mark = bytes,
+            Command::Account { reply, .. } => {
+                let _nobody_waits = reply.send(self.account.clone());
+            }
+            Command::Disconnect { .. } => {
+                self.hang_up(vernam_session::HangUpReason::HungUp).await;
+                let now = self.now();
+                self.session.bye(now);
+            }
+            // Handled by the engine before there is a conversation.
+            Command::Connect { .. } => {}
+        }
+    }
+
+    async fn input(&mut self, input: Input) {
+        let now = self.now();
+        match input {
+            Input::Control(Some(bytes)) => self.session.handle_bytes(&bytes, now),
+            Input::Control(None) => self.session.handle_end(),
+            Input::Stream(header, stream) => self.stream(header, stream).await,
+            Input::WantKey { flow, suite, len, first_seq } => {
+                if self.session.request_key(flow, suite, len, first_seq).is_err() {
+                    self.route_out(flow, Err(NoKey::Store));
+                }
+            }
+            Input::HandshakeKey(key) => {
+                if let Ok(material) = &key {
+                    self.account.handshake_inbound += material.len() as u64;
+                }
+                self.session.handle_handshake_key(key, now);
+            }
+            Input::Room(room) => self.handle_room(room).await,
+            Input::Fresh(keys) => self.handle_fresh(keys).await,
+            Input::Announced { start, keys } => self.handle_announced(start, keys).await,
+            Input::Refused(why) => self.tell(Event::Refused { contact: self.name(), why }).await,
+            Input::CallTick(stats) => {
+                let _missed = self.shared.events.try_send(Event::CallTick { contact: self.name(), stats });
+            }
+            Input::VoiceKeyOver => self.hang_up(vernam_session::HangUpReason::KeyUsedUp).await,
+            Input::Text(record) => self.text_opened(&record).await,
+            Input::TextSent { id, suite } => {
+                self.tell(Event::TextSent { contact: self.name(), id, suite }).await;
+            }
+            Input::TextFailed(why) => self.text_failed(why).await,
+            Input::FileProgress { transfer, sending, done, size } => {
+                let contact = self.name();
+                let event = Event::FileProgress { contact, transfer, sending, done, size };
+                let _missed = self.shared.events.try_send(event);
+            }
+            Input::FileEnded { transfer, sending, result } => self.file_ended(transfer, sending, result).await,
+        }
+    }
+
+    /// Carries out what the session asks for.
+    async fn obey(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Send(bytes) => {
+                    if self.control_out.write_all(&bytes).await.is_err() {
+                        self.closed = Some(Some("the connection was lost".to_owned()));
+                    }
+                }
+                Output::FetchHandshakeKeys(keys) => self.fetch_handshake_keys(keys),
+                Output::Align { outbound, inbound } => {
+                    if let Err(error) = self.stocks.align(outbound, inbound).await {
+                        self.closed = Some(Some(error.to_string()));
+                    }
+                    self.usable = outbound.keep_to;
+                }
+                Output::FetchStock { start, keys } => self.fetch_stock(start, keys),
+                Output::DropOutbound { start } => self.drop_outbound(start).await,
+                Output::TakeOutbound { flow, suite, len, through } => {
+                    self.take_outbound(flow, suite, len, through).await;
+                }
+                Output::TakeInbound(offer) => self.take_inbound(offer).await,
+                Output::InstallOutbound(block) => self.route_out(block.flow, Ok(block)),
+                Output::InstallInbound(block) => self.route_in(block),
+                Output::NoKey { flow, why } => self.route_out(flow, Err(why)),
+                Output::Established { suite } => self.established(suite).await,
+                Output::StockReady { through } => self.stock_ready(through).await,
+                Output::Message(message) => self.message(message).await,
+                Output::Refused(why) => self.tell(Event::Refused { contact: self.name(), why }).await,
+                Output::Closed(why) => self.closed = Some(why.map(|why| why.to_string())),
+            }
+        }
+    }
+
+    async fn established(&mut self, suite: Suite) {
+        self.texts.suite = Some(suite);
+        self.open_text_flow();
+        self.tell(Event::Established { contact: self.name(), suite }).await;
+    }
+
+    async fn message(&mut self, message: Message) {
+        match message {
+            Message::Ring { call, terms } => self.rings(call, terms).await,
+            Message::Ringing { call } => self.ringing(call).await,
+            Message::Answer { call } => self.answered(call).await,
+            Message::HangUp { call, reason } => self.hung_up(call, reason).await,
+            Message::FileOffer { transfer, terms } => self.file_offered(transfer, terms).await,
+            Message::FileAccept { transfer } => self.file_accepted(transfer).await,
+            Message::FileDecline { transfer } => self.file_declined(transfer).await,
+            Message::FileSent { transfer, hash } => self.file_sent(transfer, hash),
+            Message::FileStored { transfer, whole } => self.file_stored(transfer, whole).await,
+            Message::TextDelivered { id } => {
+                self.tell(Event::TextDelivered { contact: self.name(), id }).await;
+            }
+            // The session's own business never comes here.
+            _ => {}
+        }
+    }
+
+    /// A stream from the peer, by its purpose; what nobody waits for is dropped, which stops it.
+    async fn stream(&mut self, header: StreamHeader, stream: RecvStream) {
+        let control = FlowId::of::<vernam_key::Control>(0);
+        if header.0 == control {
+            tokio::spawn(pump_control(stream, self.inputs.clone()));
+        } else if header.0 == Texts::flow() {
+            self.text_stream(stream).await;
+        } else {
+            self.file_stream(header.0, stream);
+        }
+    }
+
+    fn add_lane(&mut self, lane: Connection) {
+        tokio::spawn(listen(lane.clone(), self.inputs.clone()));
+        self.files_lane = Some(lane);
+        self.start_waiting_transfers();
+    }
+
+    /// Opens the way by which a flow of ours gets its keys.
+    fn open_route_out(&mut self, flow: FlowId) -> mpsc::Receiver<FlowKey<Outbound>> {
+        let (sender, receiver) = mpsc::channel(FLOW_KEYS);
+        self.routes_out.insert(flow, sender);
+        receiver
+    }
+
+    /// The same for a flow of the peer, with what came before it was there.
+    fn open_route_in(&mut self, flow: FlowId) -> mpsc::Receiver<FlowKey<Inbound>> {
+        let (sender, receiver) = mpsc::channel(FLOW_KEYS + MAX_EARLY_BLOCKS);
+        let (mine, others): (VecDeque<_>, _) = self.early.drain(..).partition(|block| block.flow == flow);
+        self.early = others;
+        for block in mine {
+            let _fits = sender.try_send(Ok(block));
+        }
+        self.routes_in.insert(flow, sender);
+        receiver
+    }
+
+    fn route_out(&mut self, flow: FlowId, key: FlowKey<Outbound>) {
+        if self.call.is_flow(flow) {
+            self.call.key_out(key);
+        } else if let Some(route) = self.routes_out.get(&flow) {
+            // One request is under way, so there is room; a flow that has ended wipes the key.
+            let _ended = route.try_send(key);
+        }
+    }
+
+    fn route_in(&mut self, block: KeyBlock<Inbound>) {
+        if self.call.is_flow(block.flow) {
+            self.call.key_in(block);
+        } else if let Some(route) = self.routes_in.get(&block.flow) {
+            let _ended = route.try_send(Ok(block));
+        } else if self.early.len() < MAX_EARLY_BLOCKS {
+            self.early.push_back(block);
+        }
+    }
+
+    async fn tick(&mut self) {
+        let now = self.now();
+        self.session.handle_time(now);
+        if self.session.is_established() {
+            self.fill_stock().await;
+        }
+        self.call_tick().await;
+        self.tell_stock();
+    }
+
+    fn tell_stock(&self) {
+        let (outbound, inbound) = self.stocks.status();
+        let (contact, usable) = (self.name(), self.usable.saturating_sub(outbound.cursor).min(outbound.available));
+        let event = Event::Stock { contact, outbound, inbound, usable, mark: self.settings.outbound_mark };
+        let _missed = self.shared.events.try_send(event);
+    }
+
+    /// Ends everything that runs, lets the last bytes out, and closes the connection.
+    async fn end(mut self, why: Option<String>) -> Option<String> {
+        self.end_call_at_once().await;
+        self.transfers.abort();
+        self.texts.abort();
+        if why.is_none() {
+            let _closed = self.control_out.finish();
+            let _late = timeout(Duration::from_secs(2), self.control_out.stopped()).await;
+        }
+        if let Some(lane) = &self.files_lane {
+            lane.close(0, "done");
+        }
+        self.connection.close(0, "done");
+        why
+    }
+}

@@ -1,0 +1,179 @@
+//! Carrying out what the session asks of the stocks and of the key source.
+
+use std::sync::Arc;
+
+use vernam_key::{Inbound, Material, Outbound, Purpose, SecretBytes, Voice};
+use vernam_session::limits::{HASH_KEY_LEN, MAX_ANNOUNCED_KEYS, VOICE_OTP_TAG_LEN};
+use vernam_session::{AnnouncedKey, FlowId, KeyOffer, NoKey, Suite};
+use vernam_store::StockKey;
+
+use super::{Input, Peer};
+use crate::limits::{HANDSHAKE_KEY, MIN_HANDSHAKE_KEY};
+use crate::source::{KeySource, SourceError};
+
+/// Keys for the handshake, and their bytes one after the other.
+pub(super) async fn for_handshake(
+    source: &dyn KeySource,
+    contact: &str,
+) -> Result<(Vec<AnnouncedKey>, Material<Outbound>), SourceError> {
+    let room = source.room(contact).await?;
+    let len = room.max_key.min(HANDSHAKE_KEY as u32).max(room.min_key).max(1);
+    let wanted = if len as usize >= HANDSHAKE_KEY { HANDSHAKE_KEY } else { MIN_HANDSHAKE_KEY };
+    let number = wanted.div_ceil(len as usize).min(MAX_ANNOUNCED_KEYS);
+    let mut keys = Vec::new();
+    // A KME may give fewer keys a request than are needed.
+    while keys.len() < number {
+        let more = (number - keys.len()).min(room.max_keys.max(1) as usize);
+        keys.extend(source.take(contact, u32::try_from(more).unwrap_or(1), len).await?);
+    }
+    Ok((announced(&keys), Material::from_source(joined(&keys))))
+}
+
+/// Names and lengths of `keys`.
+pub(super) fn announced(keys: &[StockKey]) -> Vec<AnnouncedKey> {
+    let len = |key: &StockKey| u32::try_from(key.bytes.len()).unwrap_or(u32::MAX);
+    keys.iter().map(|key| AnnouncedKey { id: key.id, len: len(key) }).collect()
+}
+
+fn joined(keys: &[StockKey]) -> SecretBytes {
+    let len = keys.iter().map(|key| key.bytes.len()).sum();
+    let mut all = SecretBytes::from_vec(vec![0; len]);
+    let mut rest = all.expose_mut("several short keys become one block");
+    for key in keys {
+        let (head, tail) = rest.split_at_mut(key.bytes.len());
+        head.copy_from_slice(key.bytes.expose("several short keys become one block"));
+        rest = tail;
+    }
+    all
+}
+
+/// Whether `keys` are the announced ones, by name and length and in order.
+fn are_announced(keys: &[StockKey], announced: &[AnnouncedKey]) -> bool {
+    keys.len() == announced.len()
+        && keys.iter().zip(announced).all(|(key, said)| key.id == said.id && key.bytes.len() == said.len as usize)
+}
+
+impl Peer {
+    pub(super) fn fetch_handshake_keys(&self, keys: Vec<AnnouncedKey>) {
+        let (source, contact, inputs) =
+            (Arc::clone(&self.shared.source), Arc::clone(&self.contact), self.inputs.clone());
+        tokio::spawn(async move {
+            let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
+            let key = match source.collect(&contact, &ids).await {
+                Ok(got) if are_announced(&got, &keys) => Ok(Material::<Inbound>::from_source(joined(&got))),
+                Ok(_) => Err("the KME gave other keys than the other side named".to_owned()),
+                Err(error) => Err(error.reason),
+            };
+            let _gone = inputs.send(Input::HandshakeKey(key)).await;
+        });
+    }
+
+    pub(super) fn fetch_stock(&self, start: u64, keys: Vec<AnnouncedKey>) {
+        let (source, contact, inputs) =
+            (Arc::clone(&self.shared.source), Arc::clone(&self.contact), self.inputs.clone());
+        tokio::spawn(async move {
+            let ids: Vec<_> = keys.iter().map(|key| key.id).collect();
+            let got = source.collect(&contact, &ids).await.and_then(|got| {
+                let reason = "the KME gave other keys than the other side named".to_owned();
+                let error = SourceError { reason, retry_after: None, refused: false };
+                if are_announced(&got, &keys) { Ok(got) } else { Err(error) }
+            });
+            let _gone = inputs.send(Input::Announced { start, keys: got }).await;
+        });
+    }
+
+    pub(super) async fn handle_announced(&mut self, start: u64, keys: Result<Vec<StockKey>, SourceError>) {
+        let stored = match keys {
+            Ok(keys) => {
+                let len: u64 = keys.iter().map(|key| key.bytes.len() as u64).sum();
+                let appended = self.stocks.with(move |pair| {
+                    pair.inbound.advance_end_to(start)?;
+                    pair.inbound.append(keys)
+                });
+                match appended.await {
+                    Ok(range) if range.start == start => {
+                        self.account.stocked_inbound += len;
+                        Ok(())
+                    }
+                    Ok(_) => Err("the two stocks have come apart".to_owned()),
+                    Err(error) => Err(error.to_string()),
+                }
+            }
+            Err(error) => Err(error.reason),
+        };
+        if let Err(why) = &stored {
+            self.warn(format!("key from {} could not be collected: {why}", self.contact)).await;
+        }
+        let now = self.now();
+        self.session.handle_stock_fetched(start, stored.is_ok(), now);
+    }
+
+    pub(super) async fn drop_outbound(&mut self, start: u64) {
+        let dropped = self.stocks.with(move |pair| pair.outbound.discard_from(start)).await;
+        if let Err(error) = dropped {
+            self.warn(error.to_string()).await;
+        }
+        self.fill.announcing = false;
+        self.fill.pause(self.now(), None);
+        self.warn(format!("{}'s KME does not have the key that ours gave; it was dropped", self.contact)).await;
+    }
+
+    pub(super) async fn take_outbound(&mut self, flow: FlowId, suite: Suite, len: u32, through: u64) {
+        let slot = self.call.slot_of(flow);
+        let taken = self.stocks.with(move |pair| {
+            let status = pair.outbound.status();
+            let usable = through.saturating_sub(status.cursor).min(status.contiguous);
+            let len = shorten(u64::from(len), usable, slot).ok_or(NoKey::StockUsedUp)?;
+            pair.outbound.take(len).map(|taken| (taken.start, taken.material)).map_err(|error| {
+                tracing::error!(%error, "the outbound stock failed");
+                NoKey::Store
+            })
+        });
+        let taken = taken.await;
+        if let Ok((_, material)) = &taken {
+            *self.account.outbound.entry((purpose_name(flow), suite)).or_default() += material.len() as u64;
+        }
+        let now = self.now();
+        self.session.handle_outbound(flow, taken, now);
+    }
+
+    pub(super) async fn take_inbound(&mut self, offer: KeyOffer) {
+        let (start, len) = (offer.start, u64::from(offer.len));
+        let taken = self.stocks.with(move |pair| pair.inbound.take_at(start, len)).await;
+        match &taken {
+            Ok(material) => {
+                *self.account.inbound.entry((purpose_name(offer.flow), offer.suite)).or_default() += material.len() as u64;
+            }
+            Err(error) => self.warn(format!("key that {} named is not in our stock: {error}", self.contact)).await,
+        }
+        let now = self.now();
+        self.session.handle_inbound(offer, taken.ok(), now);
+    }
+}
+
+/// How much to take: all that is wanted, or, for voice, as many whole packets as there are.
+fn shorten(wanted: u64, usable: u64, slot: Option<u64>) -> Option<u64> {
+    if usable >= wanted {
+        return Some(wanted);
+    }
+    let hash_key = HASH_KEY_LEN as u64;
+    let slots = usable.checked_sub(hash_key)? / slot?;
+    (slots > 0).then(|| hash_key + slots * slot.unwrap_or(0))
+}
+
+/// The ledger's name of a flow's purpose.
+fn purpose_name(flow: FlowId) -> &'static str {
+    use vernam_key::{Control, File, Text};
+    match flow.purpose {
+        Control::CODE => Control::NAME,
+        Voice::CODE => Voice::NAME,
+        File::CODE => File::NAME,
+        Text::CODE => Text::NAME,
+        _ => "other",
+    }
+}
+
+/// Bytes of pad that one voice packet needs, where that is what is taken.
+pub(super) fn voice_slot(suite: Suite, packet_len: u16) -> Option<u64> {
+    (suite == Suite::Otp).then(|| u64::from(packet_len) + VOICE_OTP_TAG_LEN as u64)
+}

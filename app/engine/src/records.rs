@@ -1,0 +1,230 @@
+//! Records over a QUIC stream, with key asked for as it is needed.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use vernam_key::{Inbound, Outbound, Purpose};
+use vernam_quic::{RecvStream, SendStream};
+use vernam_session::limits::{HASH_KEY_LEN, MAX_RECORD_PLAINTEXT, RECORD_HEADER_LEN, TAG_LEN};
+use vernam_session::{
+    FlowId, KeyBlock, KeyError, NoKey, RecordHeader, RecordOpener, RecordSealer, Refusal, Suite,
+};
+
+use crate::limits::KEY_TIMEOUT;
+use crate::peer::Input;
+
+/// Why a flow ended early, in plain words.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FlowError {
+    #[error("{0}")]
+    NoKey(NoKey),
+    #[error("no key came in time")]
+    KeyTimeout,
+    #[error("the conversation ended")]
+    Gone,
+    #[error("the connection was lost")]
+    Lost,
+    #[error("the data was cut off before its end")]
+    Truncated,
+    #[error("the data was altered on the way")]
+    Tampered,
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// A key for a flow, or why there is none.
+pub(crate) type FlowKey<D> = Result<KeyBlock<D>, NoKey>;
+
+/// Writes the records of one flow, and asks for the next key while there is still some.
+pub(crate) struct RecordWriter<P> {
+    stream: SendStream,
+    sealer: RecordSealer<P>,
+    keys: mpsc::Receiver<FlowKey<Outbound>>,
+    inputs: mpsc::Sender<Input>,
+    flow: FlowId,
+    suite: Suite,
+    asked: bool,
+    buffer: Vec<u8>,
+}
+
+impl<P: Purpose> RecordWriter<P> {
+    pub(crate) fn new(
+        stream: SendStream,
+        sealer: RecordSealer<P>,
+        keys: mpsc::Receiver<FlowKey<Outbound>>,
+        inputs: mpsc::Sender<Input>,
+        flow: FlowId,
+        suite: Suite,
+    ) -> Self {
+        Self { stream, sealer, keys, inputs, flow, suite, asked: false, buffer: Vec::new() }
+    }
+
+    /// Bytes of one-time pad that `plaintext` bytes in records of the largest size need, the block's own key included.
+    pub(crate) fn pad_for(plaintext: usize) -> usize {
+        HASH_KEY_LEN + plaintext + TAG_LEN * plaintext.div_ceil(MAX_RECORD_PLAINTEXT).max(1)
+    }
+
+    /// Writes `bytes` as as many records as the pad's blocks make of them. `still` is how many bytes of plaintext will
+    /// follow, as far as known, and `block` the longest block to ask for.
+    pub(crate) async fn write(
+        &mut self,
+        mut bytes: &[u8],
+        last: bool,
+        still: u64,
+        block: usize,
+        now: Duration,
+    ) -> Result<(), FlowError> {
+        loop {
+            self.take_keys();
+            let rest = usize::try_from(still).unwrap_or(block).saturating_add(bytes.len());
+            let fit = match self.sealer.fit(bytes.len(), now) {
+                Ok(fit) if fit > 0 || bytes.is_empty() => fit,
+                Ok(_) | Err(KeyError::NeedKey) => {
+                    self.ask(rest, block).await?;
+                    self.wait_for_key().await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let (piece, more) = bytes.split_at(fit);
+            self.buffer.clear();
+            match self.sealer.seal(piece, last && more.is_empty(), &mut self.buffer, now) {
+                Ok(()) => {}
+                Err(KeyError::NeedKey) => {
+                    self.ask(rest, block).await?;
+                    self.wait_for_key().await?;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.stream.write_all(&self.buffer).await.map_err(|_lost| FlowError::Lost)?;
+            bytes = more;
+            let coming = rest.saturating_sub(fit);
+            if coming > 0 && self.sealer.pad_left(now).is_some_and(|left| left < coming && left < block / 2) {
+                let uncovered = coming.saturating_sub(self.sealer.pad_left(now).unwrap_or(0));
+                self.ask(uncovered.max(1), block).await?;
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes `bytes` as exactly one record; where the rest of the block at hand is too short, it is given up.
+    pub(crate) async fn write_whole(&mut self, bytes: &[u8], block: usize, now: Duration) -> Result<(), FlowError> {
+        self.take_keys();
+        self.buffer.clear();
+        while let Err(error) = self.sealer.seal(bytes, false, &mut self.buffer, now) {
+            if error != KeyError::NeedKey {
+                return Err(error.into());
+            }
+            self.ask(block, block).await?;
+            self.wait_for_key().await?;
+        }
+        self.stream.write_all(&self.buffer).await.map_err(|_lost| FlowError::Lost)
+    }
+
+    /// Says that nothing more will be written, and waits until the peer has it all or a moment has passed.
+    pub(crate) async fn finish(mut self) -> Result<(), FlowError> {
+        self.stream.finish().map_err(|_closed| FlowError::Lost)?;
+        let _delivered_or_late = timeout(KEY_TIMEOUT, self.stream.stopped()).await;
+        Ok(())
+    }
+
+    fn take_keys(&mut self) {
+        while let Ok(Ok(block)) = self.keys.try_recv() {
+            self.asked = false;
+            // Out of turn it cannot be: one is asked for at a time.
+            let _installed = self.sealer.install(block);
+        }
+    }
+
+    async fn ask(&mut self, plaintext: usize, block: usize) -> Result<(), FlowError> {
+        if self.asked {
+            return Ok(());
+        }
+        let len = if self.suite == Suite::Otp { Self::pad_for(plaintext).min(block) } else { 32 };
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        self.asked = true;
+        let want = Input::WantKey { flow: self.flow, suite: self.suite, len, first_seq: 0 };
+        self.inputs.send(want).await.map_err(|_gone| FlowError::Gone)
+    }
+
+    async fn wait_for_key(&mut self) -> Result<(), FlowError> {
+        let key = timeout(KEY_TIMEOUT, self.keys.recv()).await.map_err(|_elapsed| FlowError::KeyTimeout)?;
+        self.asked = false;
+        let block = key.ok_or(FlowError::Gone)?.map_err(FlowError::NoKey)?;
+        Ok(self.sealer.install(block)?)
+    }
+}
+
+/// Reads the records of one flow.
+pub(crate) struct RecordReader<P> {
+    stream: RecvStream,
+    opener: RecordOpener<P>,
+    keys: mpsc::Receiver<FlowKey<Inbound>>,
+    inputs: mpsc::Sender<Input>,
+    newest: Option<u32>,
+    body: Vec<u8>,
+}
+
+impl<P: Purpose> RecordReader<P> {
+    pub(crate) fn new(
+        stream: RecvStream,
+        opener: RecordOpener<P>,
+        keys: mpsc::Receiver<FlowKey<Inbound>>,
+        inputs: mpsc::Sender<Input>,
+    ) -> Self {
+        Self { stream, opener, keys, inputs, newest: None, body: Vec::new() }
+    }
+
+    /// The next genuine record's plaintext, or `None` after the last. Refused ones are reported and passed over.
+    pub(crate) async fn next(&mut self) -> Result<Option<&[u8]>, FlowError> {
+        if self.opener.is_complete() {
+            return Ok(None);
+        }
+        loop {
+            if self.opener.is_closed() {
+                return Err(FlowError::Tampered);
+            }
+            let mut header = [0; RECORD_HEADER_LEN];
+            self.stream.read_exact(&mut header).await.map_err(|_cut| FlowError::Truncated)?;
+            let header = RecordHeader::parse(&header).map_err(|_malformed| FlowError::Tampered)?;
+            self.body.resize(header.body_len(), 0);
+            self.stream.read_exact(&mut self.body).await.map_err(|_cut| FlowError::Truncated)?;
+            // Its key was in place before the peer sent it, but may still be on its way to this task.
+            while self.newest.is_none_or(|newest| header.generation > newest) {
+                match timeout(KEY_TIMEOUT, self.keys.recv()).await {
+                    Ok(Some(Ok(block))) => {
+                        self.newest = Some(block.generation);
+                        self.opener.install(block)?;
+                    }
+                    Ok(Some(Err(why))) => return Err(FlowError::NoKey(why)),
+                    Ok(None) => return Err(FlowError::Gone),
+                    Err(_elapsed) => return Err(FlowError::Tampered),
+                }
+            }
+            match self.opener.open(&header, &mut self.body) {
+                Ok(plaintext) => {
+                    let len = plaintext.len();
+                    return Ok(Some(&self.body[..len]));
+                }
+                Err(why @ (Refusal::Gap | Refusal::UnknownKey | Refusal::BeyondKey | Refusal::AfterEnd)) => {
+                    self.report(why).await?;
+                    return Err(FlowError::Tampered);
+                }
+                Err(why) => self.report(why).await?,
+            }
+        }
+    }
+
+    /// Whether the flow's last record was opened.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.opener.is_complete()
+    }
+
+    async fn report(&self, why: Refusal) -> Result<(), FlowError> {
+        self.inputs.send(Input::Refused(why)).await.map_err(|_gone| FlowError::Gone)
+    }
+}
