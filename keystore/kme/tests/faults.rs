@@ -1,0 +1,281 @@
+//! Load from both ends, a peer that is away or half-heard, an alarm, idle strangers.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod world;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use vernam_etsi014::{ClientError, DeliveredKey};
+use vernam_key::SecretBytes;
+use vernam_kme::{Deposited, LinkState};
+use world::{World, report, sae};
+
+fn unavailable(result: Result<Vec<DeliveredKey>, ClientError>) -> String {
+    match result {
+        Err(ClientError::Refused { status: 503, message, retry_after: Some(_), .. }) => message,
+        Err(other) => panic!("not 503: {other}"),
+        Ok(_) => panic!("granted"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_masters_never_share_a_bit() {
+    const TASKS: usize = 12;
+    const ROUNDS: usize = 4;
+    let mut world = World::new().await;
+    for _ in 0..4 {
+        world.make_block();
+    }
+    let (alice, bob) = (Arc::new(world.alice()), Arc::new(world.bob()));
+    let mut tasks = tokio::task::JoinSet::new();
+    for task in 0..TASKS {
+        for (client, slave) in [(&alice, "bob"), (&bob, "alice")] {
+            let client = Arc::clone(client);
+            tasks.spawn(async move {
+                let mut keys = Vec::new();
+                for round in 0..ROUNDS {
+                    let size = [64, 256, 1024, 8192][(task + round) % 4];
+                    keys.extend(client.enc_keys(&sae(slave), 3, size).await.unwrap());
+                }
+                (slave, keys)
+            });
+        }
+    }
+    let (mut words, mut by_slave) = (HashSet::new(), HashMap::<_, Vec<DeliveredKey>>::new());
+    while let Some(done) = tasks.join_next().await {
+        let (slave, keys) = done.unwrap();
+        for key in &keys {
+            assert!(key.key.expose("test").chunks(8).all(|word| words.insert(word.to_vec())), "bits were given twice");
+        }
+        by_slave.entry(slave).or_default().extend(keys);
+    }
+    for (client, me, master) in [(&bob, "bob", "alice"), (&alice, "alice", "bob")] {
+        let sent = &by_slave[me];
+        assert_eq!(sent.len(), TASKS * ROUNDS * 3);
+        for batch in sent.chunks(100) {
+            let ids: Vec<_> = batch.iter().map(|key| key.key_id).collect();
+            let received = client.dec_keys(&sae(master), &ids).await.unwrap();
+            let same = |(a, b): (&DeliveredKey, &DeliveredKey)| a.key.expose("test") == b.key.expose("test");
+            assert!(batch.iter().zip(&received).all(same));
+        }
+    }
+    let (a, b) = (world.a.accounting(), world.b.accounting());
+    assert_eq!((a.delivered_to_master, b.delivered_to_master), (b.delivered_to_slave, a.delivered_to_slave));
+    assert_eq!((a.voided, b.voided, a.reserved, b.reserved), (0, 0, 0, 0));
+    assert_eq!((a.pooled_own, a.pooled_peer), (b.pooled_peer, b.pooled_own));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_peer_that_is_down_costs_no_key() {
+    let mut world = World::new().await;
+    world.make_block();
+    let alice = world.alice();
+    let key = alice.enc_keys(&sae("bob"), 1, 256).await.unwrap().remove(0);
+    world.stop_b().await;
+    let before = world.b.accounting();
+    for _ in 0..3 {
+        let words = unavailable(alice.enc_keys(&sae("bob"), 1, 256).await);
+        assert!(words.contains("bob"), "{words}");
+    }
+    world.start_b().await;
+    let later = alice.enc_keys(&sae("bob"), 1, 256).await.unwrap().remove(0);
+    let got = world.bob().dec_keys(&sae("alice"), &[later.key_id, key.key_id]).await.unwrap();
+    assert_eq!(got[0].key.expose("test"), later.key.expose("test"));
+    assert_eq!(got[1].key.expose("test"), key.key.expose("test"));
+    let (a, b) = (world.a.accounting(), world.b.accounting());
+    assert_eq!((a.pooled_own, a.voided), (b.pooled_peer, b.voided), "nothing leaked; {before:?}");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn who_stands_in_for_the_peer_gets_nothing() {
+    let mut world = World::new().await;
+    world.make_block();
+    let before = world.a.accounting();
+    world.stop_b().await;
+    let listener = tokio::net::TcpListener::bind(world.b_addr).await.unwrap();
+    world.b_server = Some(world::serve(&world.b, listener, &world.ca, "bob")); // of the same network, but not kme-b
+    unavailable(world.alice().enc_keys(&sae("bob"), 1, 256).await);
+    assert_eq!(world.a.accounting(), before);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn nonsense_from_the_peer_is_refused_and_changes_nothing() {
+    let mut world = World::new().await;
+    world.make_block();
+    let before = world.a.accounting();
+    let id = "bc490419-7d60-487f-adc1-4ddcc177c139";
+    let ask = |master: &str, slaves: &str, extents: &str| {
+        format!(
+            r#"{{"initiator_SAE_ID":"{master}","target_SAE_IDs":{slaves},
+            "keys":[{{"key_ID":"{id}","vernam_positions":{extents}}}]}}"#
+        )
+    };
+    let (fits, ours) = (r#"[{"block":0,"offset":32768,"length":32}]"#, r#"[{"block":0,"offset":0,"length":32}]"#);
+    for (path, body, status) in [
+        ("/kmapi/v1/ext_keys", "nonsense".to_owned(), 400),
+        ("/kmapi/v1/ext_keys", ask("mallory", r#"["alice"]"#, fits), 400),
+        ("/kmapi/v1/ext_keys", ask("bob", r#"["mallory"]"#, fits), 400),
+        ("/kmapi/v1/ext_keys", ask("bob", r#"["alice","carol"]"#, fits), 400),
+        ("/kmapi/v1/ext_keys", ask("bob", r#"["alice"]"#, "[]"), 400),
+        ("/kmapi/v1/ext_keys", ask("bob", r#"["alice"]"#, ours), 503),
+        ("/kmapi/v1/ack", format!(r#"{{"key_IDs":[{{"key_ID":"{id}"}}],"ack_status":"reserved"}}"#), 400),
+        ("/kmapi/v1/ack", format!(r#"{{"key_IDs":[{{"key_ID":"{id}"}}],"ack_status":"delivered"}}"#), 200),
+        ("/kmapi/v1/void", "[]".repeat(9), 400),
+    ] {
+        let answer = world.raw(Some("kme-b"), world.a_addr, &world::post(path, &body)).await.unwrap();
+        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
+        assert!(status == 200 || !answer.message().is_empty());
+    }
+    assert_eq!(world.a.accounting(), before);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_key_whose_fate_is_unclear_is_erased_at_both_ends() {
+    let mut world = World::with(|config| config.limits.peer_timeout = Duration::from_millis(300)).await;
+    world.make_block();
+    let alice = world.alice();
+    alice.enc_keys(&sae("bob"), 1, 256).await.unwrap();
+    world.wire.mute(true);
+    // The first wish reaches B, whose answer is lost. The second is not even cut: B must hear of the first's end first.
+    let words = unavailable(alice.enc_keys(&sae("bob"), 2, 256).await);
+    assert!(words.contains("erased"), "{words}");
+    assert_eq!(world.a.accounting().voided, 512);
+    unavailable(alice.enc_keys(&sae("bob"), 2, 256).await);
+    assert_eq!(world.a.accounting().voided, 512);
+    world.wire.mute(false);
+    alice.enc_keys(&sae("bob"), 1, 256).await.unwrap();
+    let (a, b) = (world.a.accounting(), world.b.accounting());
+    assert_eq!((a.voided, b.voided, a.pooled_own), (512, 512, b.pooled_peer));
+    assert_eq!((a.delivered_to_master, b.reserved), (512, 512));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn ends_out_of_step_find_each_other_again() {
+    let mut world = World::new().await;
+    world.make_block();
+    world.make_block();
+    // A has a block more than B: a wish that reaches into it waits, and costs nothing.
+    let extra = vec![7; world::BLOCK];
+    world.a.deposit(2, SecretBytes::copy_of(&extra)).unwrap();
+    let alice = world.alice();
+    let all_shared = u32::try_from(world::BLOCK).unwrap(); // half of two blocks
+    for _ in 0..all_shared / 8192 {
+        alice.enc_keys(&sae("bob"), 1, 65_536).await.unwrap();
+    }
+    let words = unavailable(alice.enc_keys(&sae("bob"), 1, 256).await);
+    assert!(words.contains("not arrived"), "{words}");
+    assert_eq!(world.a.accounting().voided, 0);
+    // B goes on without that block: the bits are of no use, and A finds it out by itself.
+    let next = SecretBytes::copy_of(&[9; 4096]);
+    world.b.deposit(3, SecretBytes::copy_of(&[9; 4096])).unwrap();
+    world.a.deposit(3, next).unwrap();
+    let mut keys = Vec::new();
+    while keys.is_empty() {
+        match alice.enc_keys(&sae("bob"), 1, 16_384).await {
+            Ok(got) => keys = got,
+            Err(ClientError::Refused { status: 503, message, .. }) => assert!(message.contains("step"), "{message}"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(keys[0].key.expose("test"), [9; 2048]);
+    assert!(world.a.accounting().voided > 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_block_without_room_is_erased_at_both_ends() {
+    let mut world = World::with(|config| {
+        if config.id.as_str() == "kme-a" {
+            config.limits.ledger.max_pool_bits = 100;
+        }
+    })
+    .await;
+    let bits = [5; 64];
+    let no_room = world.a.deposit(0, SecretBytes::copy_of(&bits)).unwrap();
+    assert!(matches!(no_room, Deposited::NoRoom(_)));
+    assert_eq!(world.b.deposit(0, SecretBytes::copy_of(&bits)), Ok(Deposited::Pooled));
+    world.a_server.take().unwrap().shutdown().await; // tells the peer before it ends
+    assert_eq!((world.a.accounting().voided, world.b.accounting().voided), (512, 512));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_alarm_stops_new_keys_and_says_why() {
+    let mut world = World::new().await;
+    world.make_block();
+    let (alice, bob) = (world.alice(), world.bob());
+    let early = alice.enc_keys(&sae("bob"), 1, 256).await.unwrap().remove(0);
+    world.a.set_link_report(report(LinkState::Alarm, "17 % of the bits are wrong: somebody may be listening"));
+    match alice.enc_keys(&sae("bob"), 1, 256).await {
+        Err(ClientError::Refused { status: 503, message, details, retry_after: Some(_) }) => {
+            assert!(message.contains("somebody may be listening"), "{message}");
+            assert_eq!(details[0]["vernam_link"]["state"], "alarm");
+        }
+        _ => panic!("not refused as it should be"),
+    }
+    // B has not noticed, but asks A, who refuses.
+    assert!(unavailable(bob.enc_keys(&sae("alice"), 1, 256).await).contains("somebody may be listening"));
+    assert_eq!(alice.status(&sae("bob")).await.unwrap().status_extension.unwrap()["vernam_link"]["state"], "alarm");
+    assert_eq!(bob.dec_keys(&sae("alice"), &[early.key_id]).await.unwrap().len(), 1, "reserved keys can be collected");
+    world.a.set_link_report(report(LinkState::Down, "no light"));
+    assert_eq!(alice.enc_keys(&sae("bob"), 1, 256).await.unwrap().len(), 1, "what is in store is good");
+    assert_eq!(world.a.accounting().voided, 0);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_shortage_is_503_with_numbers() {
+    let mut world = World::new().await;
+    world.make_block();
+    let before = world.a.accounting();
+    let words = unavailable(world.alice().enc_keys(&sae("bob"), 128, 65_536).await);
+    assert!(words.contains("8388608 bits were asked for and 262144 are in store"), "{words}");
+    assert_eq!(world.a.accounting(), before);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn idle_connections_block_nobody() {
+    let mut world = World::with(|config| {
+        config.limits.handshake_timeout = Duration::from_hours(1);
+        config.limits.max_handshakes = 8;
+        config.limits.max_connections_per_caller = 5;
+    })
+    .await;
+    world.make_block();
+    let mut idle = Vec::new();
+    for _ in 0..50 {
+        idle.push(TcpStream::connect(world.a_addr).await.unwrap());
+    }
+    let mut silent = Vec::new();
+    for _ in 0..5 {
+        let alice = world.ca.issue("alice").unwrap();
+        silent.push(world::tls(Some(alice), world.ca.root(), world.a_addr, rustls::DEFAULT_VERSIONS).await.unwrap());
+    }
+    assert_eq!(world.client("carol", world.a_addr).enc_keys(&sae("bob"), 1, 256).await.unwrap().len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_leaves_the_books_in_order() {
+    let mut world = World::new().await;
+    world.make_block();
+    let alice = world.alice();
+    for _ in 0..20 {
+        let slave = sae("bob");
+        let wish = alice.enc_keys(&slave, 1, 256);
+        let _gave_up = tokio::time::timeout(Duration::from_micros(300), wish).await;
+    }
+    world.a_server.take().unwrap().shutdown().await; // lets what is under way end
+    let (a, b) = (world.a.accounting(), world.b.accounting());
+    assert_eq!((a.reserved, a.pooled_own, a.delivered_to_master), (0, b.pooled_peer, b.reserved + b.voided - a.voided));
+    world.end().await;
+}
