@@ -345,4 +345,8 @@ pub struct Account {
     pub stocked_inbound: u64,
     /// Taken from the source and given up before it reached a stock.
     pub lost: u64,
+    /// How the outbound stock stands.
+    pub outbound_stock: Option<StockStatus>,
+    /// How the inbound stock stands.
+    pub inbound_stock: Option<StockStatus>,
 }

@@ -229,7 +229,7 @@ fn numbered(name: &str, number: u32) -> String {
 }
 
 /// How much one-time pad a file costs, bytes.
-pub(crate) fn pad_cost(size: u64) -> u64 {
+pub fn pad_cost(size: u64) -> u64 {
     let records = size.div_ceil(MAX_RECORD_PLAINTEXT as u64).max(1);
     let blocks = size.div_ceil(FILE_BLOCK as u64).max(1) + 1;
     // Where a block ends inside a record, the record becomes two.

@@ -261,7 +261,11 @@ impl Peer {
             Command::DeclineFile { transfer, .. } => self.decline_file(transfer),
             Command::SetMark { bytes, .. } => self.settings.outbound_mark = bytes,
             Command::Account { reply, .. } => {
-                let _nobody_waits = reply.send(self.account.clone());
+                let (outbound, inbound) = self.stocks.status();
+                let mut account = self.account.clone();
+                account.outbound_stock = Some(outbound);
+                account.inbound_stock = Some(inbound);
+                let _nobody_waits = reply.send(account);
             }
             Command::Disconnect { .. } => {
                 self.hang_up(vernam_session::HangUpReason::HungUp).await;

@@ -1,0 +1,87 @@
+//! `vernam`: see the library for what it does.
+
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    sync::Mutex,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+use vernam::{
+    cli::{self, Action, DemoOptions, LogLevel},
+    demo::{
+        self,
+        show::{Showing, View},
+    },
+};
+
+/// How long blocking work that is left over may keep the process, once the run has ended.
+const LETTING_GO: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    let invocation = match cli::parse(std::env::args_os()) {
+        Ok(invocation) => invocation,
+        Err(complaint_or_help) => complaint_or_help.exit(),
+    };
+    let result = match invocation.action {
+        Action::Demo(options) => demo(invocation.log, &options),
+        _ => Ok(2),
+    };
+    match result {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            // Standard error may be gone; the exit status still tells.
+            let _ = writeln!(io::stderr(), "vernam: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn demo(level: LogLevel, options: &DemoOptions) -> anyhow::Result<u8> {
+    let view = View::choose(options.view);
+    let out = out_dir(options.out.clone())?;
+    let log_file = (view == View::Screen && level != LogLevel::Off).then(|| out.join("vernam.log"));
+    start_log(level, log_file)?;
+    let showing = Showing { view, out: out.clone(), picture: options.picture.clone() };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the worker threads cannot be started")?;
+    let options = options.clone();
+    let status = runtime.block_on(demo::show::show(&showing, move |sink, cancel| async move {
+        demo::run::run(&options, &out, &sink, &cancel).await
+    }));
+    runtime.shutdown_timeout(LETTING_GO);
+    status
+}
+
+/// The directory that was asked for, or a new one that stays.
+fn out_dir(asked: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    match asked {
+        Some(path) => {
+            std::fs::create_dir_all(&path).with_context(|| format!("cannot make the directory {}", path.display()))?;
+            Ok(path)
+        }
+        None => Ok(tempfile::Builder::new()
+            .prefix("vernam-demo-")
+            .tempdir()
+            .context("cannot make a directory for what is heard; name one with --out")?
+            .keep()),
+    }
+}
+
+fn start_log(level: LogLevel, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(level.filter())).with_target(true);
+    match file {
+        Some(path) => {
+            let file = File::create(&path).with_context(|| format!("cannot write the log {}", path.display()))?;
+            log.with_ansi(false).with_writer(Mutex::new(file)).init();
+        }
+        None => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).with_writer(io::stderr).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! What people see, kept as files under `tests/golden/`: help, complaints, screens, lines, the table.
+//! `UPDATE=1 cargo nextest run -p vernam` writes them anew; look at the difference before you commit it.
+
+mod story;
+
+use std::path::Path;
+
+use ratatui::{Terminal, backend::TestBackend};
+use vernam::{
+    cli::{complaint, help_text},
+    demo::{
+        plain::Plain,
+        screen,
+        table::table,
+        theme::{Depth, Theme},
+    },
+};
+
+#[track_caller]
+fn golden(name: &str, seen: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    // No line may end in blanks, in the files as in what is compared with them.
+    let seen: String = seen.lines().flat_map(|line| [line.trim_end(), "\n"]).collect();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a file in a folder")).expect("the folder can be made");
+        std::fs::write(&path, &seen).expect("golden files can be written");
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(kept == seen, "{name} is not as it was; UPDATE=1 accepts this:\n{seen}");
+}
+
+fn screen_at(seconds: f64, columns: u16, rows: u16, depth: Depth) -> String {
+    let model = story::model_at(seconds);
+    let mut terminal = Terminal::new(TestBackend::new(columns, rows)).expect("a test terminal");
+    terminal.draw(|frame| screen::draw(frame, &model, Theme { depth })).expect("drawing in memory");
+    let buffer = terminal.backend().buffer();
+    let rows = buffer.content.chunks(usize::from(columns));
+    rows.flat_map(|row| row.iter().map(ratatui::buffer::Cell::symbol).chain(["\n"])).collect()
+}
+
+#[test]
+fn help() {
+    golden("help.txt", &help_text("", 100));
+    golden("help-demo.txt", &help_text("demo", 100));
+}
+
+#[test]
+fn complaints() {
+    let wrong: [&[&str]; 16] = [
+        &[],
+        &["dance"],
+        &["demo", "--suite", "rot13"],
+        &["demo", "--length", "900"],
+        &["demo", "--length", "far"],
+        &["demo", "--device", "gys", "--length", "180"],
+        &["demo", "--device", "metro-9"],
+        &["demo", "--device", "no/such.toml"],
+        &["demo", "--bit-rate", "100"],
+        &["demo", "--loss", "80"],
+        &["demo", "--eve", "--no-eve"],
+        &["demo", "--json", "--plain"],
+        &["demo", "--file-size", "3GB"],
+        &["demo", "--file-size", "0"],
+        &["demo", "--speech", "no-such.wav"],
+        &["demo", "--log", "loud"],
+    ];
+    let mut seen = String::new();
+    for args in wrong {
+        let said = complaint(args, 100).expect("a wrong command line");
+        seen.extend(["$ vernam ", &args.join(" "), "\n", &said, "\n"]);
+    }
+    golden("complaints.txt", &seen);
+}
+
+#[test]
+fn screens() {
+    let moments = [
+        ("setup", 1.5),
+        ("ringing", 4.2),
+        ("file", story::MID_FILE),
+        ("aes", story::IN_AES),
+        ("alarm", story::IN_ALARM),
+        ("done", story::END),
+    ];
+    for (name, seconds) in moments {
+        for (columns, rows) in [(80, 24), (120, 40)] {
+            golden(&format!("screen/{name}-{columns}x{rows}.txt"), &screen_at(seconds, columns, rows, Depth::True));
+        }
+    }
+}
+
+#[test]
+fn a_screen_says_the_same_without_colours() {
+    for seconds in [1.5, story::MID_FILE, story::IN_ALARM] {
+        let coloured = screen_at(seconds, 80, 24, Depth::True);
+        for depth in [Depth::Indexed, Depth::Ansi, Depth::Mono] {
+            assert_eq!(screen_at(seconds, 80, 24, depth), coloured);
+        }
+    }
+}
+
+#[test]
+fn the_screen_always_says_what_protects_the_call() {
+    for (columns, rows) in [(80, 24), (60, 17), (40, 10), (200, 60)] {
+        let says = |seconds, words: &str| {
+            let screen = screen_at(seconds, columns, rows, Depth::True);
+            assert!(screen.contains(words), "{columns}x{rows} at {seconds} s does not say {words}:\n{screen}");
+        };
+        says(story::MID_FILE, "ONE-TIME PAD  ─");
+        says(story::IN_AES, "AES-256-GCM  ─");
+        says(48.0, "CHACHA20-POLY1305  ─");
+        says(story::IN_ALARM, "ONE-TIME PAD FROM STOCK  ─");
+    }
+}
+
+#[test]
+fn no_size_is_too_small_or_too_large() {
+    for (columns, rows) in [(1, 1), (3, 2), (10, 3), (59, 40), (61, 17), (79, 22), (300, 100), (80, 5)] {
+        for seconds in [0.0, story::MID_FILE, story::IN_ALARM, story::END] {
+            screen_at(seconds, columns, rows, Depth::True);
+        }
+    }
+}
+
+#[test]
+fn plain_lines() {
+    let mut plain = Plain::default();
+    let lines: Vec<String> = story::story().iter().flat_map(|stamped| plain.lines(stamped)).collect();
+    golden("plain.txt", &lines.join("\n"));
+}
+
+#[test]
+fn the_table_at_the_end() {
+    let summary = story::summary().checked(std::time::Duration::from_secs(73));
+    golden("table.txt", &table(&summary, false));
+    let mut wrong = story::summary();
+    wrong.books[0].sender.in_stock_bits += 1;
+    golden("table-broken.txt", &table(&wrong.checked(std::time::Duration::from_secs(73)), false));
+}
