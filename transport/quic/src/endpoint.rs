@@ -1,0 +1,217 @@
+//! One UDP socket that both dials and is dialled.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quinn::{EndpointConfig, Incoming, NoneTokenStore, TokioRuntime, ValidationTokenConfig, VarInt};
+use rustls_pki_types::CertificateDer;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::connection::Connection;
+use crate::error::QuicError;
+use crate::identity::QuicIdentity;
+use crate::impair::{DelayLine, WireCounts};
+use crate::lane::{self, Lane};
+use crate::limits::{
+    HANDSHAKE_TIMEOUT, MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_WAITING, RETRY_FROM_HANDSHAKES, WAITING_BUFFER,
+};
+use crate::tls::{SERVER_NAME, Tls, quic_client, quic_server};
+use crate::wire::{SocketBuffers, Wire, WireSettings};
+
+/// A client's one socket. Clones are handles to the same endpoint.
+#[derive(Clone)]
+pub struct Endpoint {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    quic: quinn::Endpoint,
+    tls: Tls,
+    delay_line: Option<Arc<DelayLine>>,
+    buffers: SocketBuffers,
+    pad_packets: bool,
+    handshakes: Mutex<JoinSet<Result<Connection, QuicError>>>,
+    retried: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Callers that were not let straight in, because of a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IncomingCounts {
+    /// Asked first to show that they receive at their address: [`RETRY_FROM_HANDSHAKES`] others were being served.
+    pub retried: u64,
+    /// Refused: [`MAX_CONNECTIONS`] were open. Those beyond [`MAX_WAITING`] are refused uncounted.
+    pub refused: u64,
+}
+
+impl Endpoint {
+    /// Opens a socket at `addr` (port 0: any free one), where peers with a certificate under one of `roots` may call.
+    ///
+    /// Must be called inside a tokio runtime. Nobody is answered until [`Self::accept`] is awaited.
+    pub fn bind(
+        addr: SocketAddr,
+        identity: QuicIdentity,
+        roots: &[CertificateDer<'_>],
+        settings: WireSettings,
+    ) -> Result<Self, QuicError> {
+        if tokio::runtime::Handle::try_current().is_err() {
+            return Err(QuicError::NoRuntime);
+        }
+        if let Some(impairment) = &settings.impairment {
+            impairment.check()?;
+        }
+        let socket_error = |source| QuicError::Socket { addr, source };
+        let wire = Wire::open(addr, &settings).map_err(socket_error)?;
+        let tls = Tls::new(identity, roots, settings.key_log)?;
+        let server = server_config(&tls, settings.pad_packets)?;
+        let config = EndpointConfig::default();
+        let quic = quinn::Endpoint::new_with_abstract_socket(config, Some(server), wire.socket, Arc::new(TokioRuntime))
+            .map_err(socket_error)?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                quic,
+                tls,
+                delay_line: wire.delay_line,
+                buffers: wire.buffers,
+                pad_packets: settings.pad_packets,
+                handshakes: Mutex::default(),
+                retried: AtomicU64::new(0),
+                refused: AtomicU64::new(0),
+            }),
+        })
+    }
+
+    /// Our own name (SAE ID), from our certificate.
+    pub fn name(&self) -> &str {
+        self.inner.tls.name()
+    }
+
+    /// The address of the socket.
+    pub fn local_addr(&self) -> Result<SocketAddr, QuicError> {
+        let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
+        self.inner.quic.local_addr().map_err(|source| QuicError::Socket { addr: unspecified, source })
+    }
+
+    /// What the operating system gave the socket.
+    pub fn socket_buffers(&self) -> SocketBuffers {
+        self.inner.buffers
+    }
+
+    /// What the impairment has done so far; all zero without one.
+    pub fn wire_counts(&self) -> WireCounts {
+        Wire::counts(self.inner.delay_line.as_ref())
+    }
+
+    /// Calls the contact `expected_peer` at `addr`.
+    ///
+    /// Succeeds only if the one who answers has a certificate of the network with exactly that name. Whether it accepts
+    /// *our* certificate shows with the first thing that is read from it: TLS 1.3 lets the dialling side finish first.
+    pub async fn dial(&self, addr: SocketAddr, expected_peer: &str, lane: Lane) -> Result<Connection, QuicError> {
+        let inner = &self.inner;
+        if inner.quic.open_connections() >= MAX_CONNECTIONS {
+            return Err(QuicError::TooManyConnections);
+        }
+        let (tls, verifier) = inner.tls.client(expected_peer, lane)?;
+        let mut config = quinn::ClientConfig::new(Arc::new(quic_client(tls)));
+        config.transport_config(lane::dialled(lane, inner.pad_packets));
+        // Address tokens are remembered by server name, which is the same for everyone; and they link calls.
+        config.token_store(Arc::new(NoneTokenStore));
+        let connecting = inner
+            .quic
+            .connect_with(config, addr, SERVER_NAME)
+            .map_err(|error| QuicError::Undiallable { addr, reason: error.to_string() })?;
+        let quic = match timeout(HANDSHAKE_TIMEOUT, connecting).await {
+            Err(_elapsed) => return Err(QuicError::TimedOut),
+            Ok(Err(error)) => return Err(verifier.refusal().unwrap_or_else(|| error.into())),
+            Ok(Ok(quic)) => quic,
+        };
+        let connection = Connection::new(quic)?;
+        if connection.lane() != lane {
+            return Err(QuicError::UnknownLane);
+        }
+        lane::widen(connection.quic(), lane);
+        tracing::debug!(?lane, "dialled");
+        Ok(connection)
+    }
+
+    /// The next peer that called and proved its name, or the reason why a caller was turned away (a stranger can cause
+    /// these: count them, and go on). `None` when the endpoint is closed. Cancel-safe.
+    ///
+    /// Up to [`MAX_HANDSHAKES`] callers are served side by side, so that a slow one holds nobody up.
+    pub async fn accept(&self) -> Option<Result<Connection, QuicError>> {
+        let mut handshakes = self.inner.handshakes.lock().await;
+        let mut open = true;
+        loop {
+            tokio::select! {
+                Some(finished) = handshakes.join_next() => {
+                    return Some(finished.unwrap_or_else(|error| Err(QuicError::Broken { detail: error.to_string() })));
+                }
+                incoming = self.inner.quic.accept(), if open && handshakes.len() < MAX_HANDSHAKES => match incoming {
+                    Some(incoming) => self.serve(incoming, &mut handshakes),
+                    None => open = false,
+                },
+                else => return None,
+            }
+        }
+    }
+
+    /// What the limits on callers have done so far.
+    pub fn incoming_counts(&self) -> IncomingCounts {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        IncomingCounts { retried: count(&self.inner.retried), refused: count(&self.inner.refused) }
+    }
+
+    /// Connections open now, dialled and accepted, with those whose handshake is under way.
+    pub fn open_connections(&self) -> usize {
+        self.inner.quic.open_connections()
+    }
+
+    /// Closes all connections with `code` and `reason`, and stops listening.
+    pub fn close(&self, code: u32, reason: &str) {
+        self.inner.quic.close(VarInt::from_u32(code), reason.as_bytes());
+    }
+
+    /// Waits until all connections are over and their peers were told; after [`Self::close`], before the program ends.
+    pub async fn wait_idle(&self) {
+        self.inner.quic.wait_idle().await;
+    }
+
+    fn serve(&self, incoming: Incoming, handshakes: &mut JoinSet<Result<Connection, QuicError>>) {
+        if self.inner.quic.open_connections() >= MAX_CONNECTIONS {
+            self.inner.refused.fetch_add(1, Ordering::Relaxed);
+            incoming.refuse();
+        } else if handshakes.len() >= RETRY_FROM_HANDSHAKES && incoming.may_retry() {
+            self.inner.retried.fetch_add(1, Ordering::Relaxed);
+            if let Err(error) = incoming.retry() {
+                error.into_incoming().refuse();
+            }
+        } else {
+            handshakes.spawn(answer(incoming));
+        }
+    }
+}
+
+async fn answer(incoming: Incoming) -> Result<Connection, QuicError> {
+    let connecting = incoming.accept()?;
+    let quic = timeout(HANDSHAKE_TIMEOUT, connecting).await.or(Err(QuicError::TimedOut))??;
+    let connection = Connection::new(quic)?;
+    lane::widen(connection.quic(), connection.lane());
+    tracing::debug!(lane = ?connection.lane(), "answered");
+    Ok(connection)
+}
+
+fn server_config(tls: &Tls, pad_packets: bool) -> Result<quinn::ServerConfig, QuicError> {
+    let mut no_tokens = ValidationTokenConfig::default();
+    no_tokens.sent(0);
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic_server(tls.server()?)));
+    config
+        .transport_config(lane::accepted(pad_packets))
+        .validation_token_config(no_tokens)
+        .max_incoming(MAX_WAITING)
+        .incoming_buffer_size(WAITING_BUFFER)
+        .incoming_buffer_size_total(WAITING_BUFFER * MAX_WAITING as u64);
+    Ok(config)
+}
