@@ -1,13 +1,13 @@
 //! The engine: who may talk to us, and one task for each conversation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use vernam_quic::{Connection, Endpoint, Lane};
+use vernam_quic::{Connection, Endpoint, Lane, QuicError};
 use vernam_session::{Role, Suite};
 
 use crate::event::{Command, Event};
@@ -61,13 +61,10 @@ impl Engine {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (events, event_receiver) = mpsc::channel(EVENTS);
         let endpoint = config.endpoint.clone();
-        let shared = Arc::new(Shared {
-            name: endpoint.name().to_owned(),
-            source: config.source,
-            events,
-            epoch: config.epoch,
-        });
+        let shared =
+            Arc::new(Shared { name: endpoint.name().to_owned(), source: config.source, events, epoch: config.epoch });
         let (ended, ends) = mpsc::channel(COMMANDS);
+        let (dialled, answers) = mpsc::channel(COMMANDS);
         let running = Running {
             endpoint: config.endpoint,
             shared,
@@ -75,8 +72,10 @@ impl Engine {
             contacts: config.contacts,
             peers: BTreeMap::new(),
             ended,
+            dialled,
+            dialling: BTreeSet::new(),
         };
-        let task = tokio::spawn(running.run(receiver, ends));
+        let task = tokio::spawn(running.run(receiver, ends, answers));
         (Self { commands, endpoint, task }, event_receiver)
     }
 
@@ -101,7 +100,12 @@ struct Running {
     contacts: BTreeMap<String, Contact>,
     peers: BTreeMap<String, PeerHandle>,
     ended: mpsc::Sender<(String, Option<String>)>,
+    dialled: mpsc::Sender<Dialled>,
+    dialling: BTreeSet<String>,
 }
+
+/// A contact that was dialled, where, and what came of it.
+type Dialled = (String, SocketAddr, Result<Connection, QuicError>);
 
 struct PeerHandle {
     commands: mpsc::Sender<Command>,
@@ -114,6 +118,7 @@ impl Running {
         mut self,
         mut commands: mpsc::Receiver<Command>,
         mut ends: mpsc::Receiver<(String, Option<String>)>,
+        mut answers: mpsc::Receiver<Dialled>,
     ) {
         let endpoint = self.endpoint.clone();
         loop {
@@ -127,6 +132,7 @@ impl Running {
                     Some(Err(error)) => tracing::info!(%error, "a caller was turned away"),
                     None => break,
                 },
+                Some((contact, addr, answer)) = answers.recv() => self.answered(contact, addr, answer).await,
                 Some((contact, why)) = ends.recv() => {
                     self.peers.remove(&contact);
                     self.tell(Event::Disconnected { contact, why }).await;
@@ -182,7 +188,21 @@ impl Running {
             let why = Some(format!("{contact} is not among the contacts"));
             return self.tell(Event::Disconnected { contact, why }).await;
         }
-        match self.endpoint.dial(addr, &contact, Lane::Main).await {
+        if !self.dialling.insert(contact.clone()) {
+            return;
+        }
+        // Beside the loop: somebody who does not answer must not keep others from calling.
+        let (endpoint, dialled) = (self.endpoint.clone(), self.dialled.clone());
+        tokio::spawn(async move {
+            let answer = endpoint.dial(addr, &contact, Lane::Main).await;
+            let _ended = dialled.send((contact, addr, answer)).await;
+        });
+    }
+
+    async fn answered(&mut self, contact: String, addr: SocketAddr, answer: Result<Connection, QuicError>) {
+        self.dialling.remove(&contact);
+        match answer {
+            Ok(connection) if self.peers.contains_key(&contact) => connection.close(3, "already connected"),
             Ok(connection) => {
                 self.begin(connection, Role::Initiator).await;
                 self.dial_files_lane(contact, addr);

@@ -16,7 +16,7 @@ pub const MAX_TRANSFERS: usize = 16;
 pub const MAX_EARLY_BLOCKS: usize = 16;
 
 /// How long a caller waits for an answer (ITU-T E.181 leaves it to the operator; people give up after a minute).
-pub const RING_TIMEOUT: Duration = Duration::from_secs(60);
+pub const RING_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a new connection may take to confirm its keys.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a flow waits for the key that it asked for.
@@ -37,9 +37,9 @@ pub const FILE_BLOCK: usize = 4 << 20;
 /// Bytes of one block of one-time pad for text.
 pub const TEXT_BLOCK: usize = 1_024;
 /// Bytes of the control stream's first pad, with the confirmation's key.
-pub const HANDSHAKE_KEY: usize = 8 * 1_024;
+pub const HANDSHAKE_KEY: u32 = 8 * 1_024;
 /// The least of it that makes sense, where a KME's keys are short.
-pub const MIN_HANDSHAKE_KEY: usize = 4 * 1_024;
+pub const MIN_HANDSHAKE_KEY: u32 = 4 * 1_024;
 /// Bytes of the smallest key that is worth announcing, unless the KME has only smaller ones: each costs 20 bytes of
 /// control pad.
 pub const MIN_STOCK_KEY: u64 = 256;

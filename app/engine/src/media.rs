@@ -9,11 +9,10 @@ use vernam_audio::{FrameLength, JitterSettings, PlayoutDecoder, VoiceEncoder};
 use vernam_key::{Inbound, Outbound, Voice};
 use vernam_quic::Connection;
 use vernam_session::{
-    CallTerms, FlowId, KeyBlock, KeyError, Refusal, Suite, VoiceOpener, VoiceSealer, voice_flow_of,
-    voice_pad_len,
+    CallTerms, FlowId, KeyBlock, KeyError, Refusal, Suite, VoiceOpener, VoiceSealer, voice_flow_of, voice_pad_len,
 };
 
-use crate::event::{CallStats, CallProposal, VoiceIo};
+use crate::event::{CallProposal, CallStats, VoiceIo};
 use crate::limits::{TICK, VOICE_BLOCK_PACKETS, VOICE_REFILL_BELOW};
 use crate::peer::Input;
 
@@ -41,6 +40,19 @@ pub(crate) struct MediaParts {
     pub(crate) epoch: Instant,
 }
 
+/// Where the call's supply of outbound key stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Supply {
+    /// More can be asked for.
+    Open,
+    /// The next block has been asked for.
+    Asked,
+    /// The stock is used up, or the peer has not the key.
+    Over,
+    /// The same, and the conversation's task was told that nothing is left to send with.
+    OverAndTold,
+}
+
 /// One running call.
 pub(crate) struct Media {
     parts: MediaParts,
@@ -52,10 +64,7 @@ pub(crate) struct Media {
     datagram: Vec<u8>,
     /// Whether a key was ever installed: capture begins with the first.
     began: bool,
-    key_asked: bool,
-    /// The peer or the stock said that there is no more key.
-    key_over: bool,
-    told_key_over: bool,
+    supply: Supply,
     newest: Option<u32>,
     transit: Option<i128>,
     stats: CallStats,
@@ -94,9 +103,7 @@ impl Media {
             packet: vec![0; codec.packet_len()],
             datagram: Vec::with_capacity(2_048),
             began: false,
-            key_asked: false,
-            key_over: false,
-            told_key_over: false,
+            supply: Supply::Open,
             newest: None,
             transit: None,
             stats,
@@ -119,11 +126,10 @@ impl Media {
                 input = inputs.recv() => match input {
                     Some(MediaInput::Outbound(block)) => self.install_outbound(block),
                     Some(MediaInput::Inbound(block)) => self.install_inbound(block),
-                    Some(MediaInput::NoKey) => {
-                        self.key_asked = false;
-                        self.key_over = true;
-                    }
-                    Some(MediaInput::NewStock) => self.key_over = false,
+                    Some(MediaInput::NoKey) => self.supply = Supply::Over,
+                    // Once it was told that the call must end, it must.
+                    Some(MediaInput::NewStock) if self.supply == Supply::Over => self.supply = Supply::Open,
+                    Some(MediaInput::NewStock) => {}
                     Some(MediaInput::Stop) | None => break,
                 },
                 _ = clock.tick() => self.frame(),
@@ -142,7 +148,7 @@ impl Media {
     }
 
     fn install_outbound(&mut self, block: KeyBlock<Outbound>) {
-        self.key_asked = false;
+        self.supply = Supply::Open;
         let len = block.material.len() as u64;
         match self.parts.sealer.install(block) {
             Ok(()) => {
@@ -199,8 +205,8 @@ impl Media {
             }
             Err(KeyError::NeedKey) => {
                 self.stats.unsent += 1;
-                if self.key_over && !self.told_key_over {
-                    self.told_key_over = self.parts.inputs.try_send(Input::VoiceKeyOver).is_ok();
+                if self.supply == Supply::Over && self.parts.inputs.try_send(Input::VoiceKeyOver).is_ok() {
+                    self.supply = Supply::OverAndTold;
                 }
             }
             Err(error) => {
@@ -214,7 +220,7 @@ impl Media {
     fn ask_for_key(&mut self, now: Duration) {
         let left = self.parts.sealer.packets_left(now);
         let low = left.is_some_and(|left| left < VOICE_REFILL_BELOW);
-        if !low || self.key_asked || self.key_over {
+        if !low || self.supply != Supply::Open {
             return;
         }
         let otp = self.parts.terms.suite == Suite::Otp;
@@ -227,7 +233,9 @@ impl Media {
             len: u32::try_from(len).unwrap_or(u32::MAX),
             first_seq: if otp { next } else { 0 },
         };
-        self.key_asked = self.parts.inputs.try_send(want).is_ok();
+        if self.parts.inputs.try_send(want).is_ok() {
+            self.supply = Supply::Asked;
+        }
     }
 
     fn receive(&mut self, datagram: &[u8]) {
@@ -266,7 +274,8 @@ impl Media {
 
     fn hear(&mut self) {
         let power: f64 = self.pcm.iter().map(|sample| f64::from(*sample).powi(2)).sum();
-        let rms = (power / self.frame.samples() as f64).sqrt() / f64::from(i16::MAX);
+        let samples = u32::try_from(self.frame.samples()).unwrap_or(u32::MAX);
+        let rms = (power / f64::from(samples)).sqrt() / f64::from(i16::MAX);
         let level = if rms > 0.0 { (20.0 * rms.log10()).max(SILENCE_DBFS) } else { SILENCE_DBFS };
         // A meter that falls slower than it rises, as meters do.
         self.stats.heard_dbfs = level.max(self.stats.heard_dbfs - 2.0);

@@ -96,7 +96,20 @@ pub(crate) struct Peer {
     fill: Fill,
     texts: Texts,
     transfers: Transfers,
-    closed: Option<Option<String>>,
+    closed: Option<End>,
+}
+
+/// How a conversation ended.
+enum End {
+    Properly,
+    /// Why, in plain words.
+    Badly(String),
+}
+
+impl End {
+    fn badly(why: impl Into<String>) -> Self {
+        Self::Badly(why.into())
+    }
 }
 
 /// Starts a conversation over `connection` and runs it to its end. Returns why it ended.
@@ -149,23 +162,26 @@ pub(crate) async fn run(
     let mut open = true;
     loop {
         peer.obey().await;
-        if let Some(why) = peer.closed.take() {
+        if let Some(end) = peer.closed.take() {
             listening.abort();
-            return peer.end(why).await;
+            return peer.end(end).await;
         }
         tokio::select! {
             biased;
             command = commands.recv(), if open => match command {
                 Some(command) => peer.command(command).await,
-                None => { open = false; peer.session.bye(peer.now()); }
+                None => {
+                    open = false;
+                    peer.session.bye(peer.now());
+                }
             },
             Some(input) = received.recv() => peer.input(input).await,
             Some(lane) = lanes.recv() => peer.add_lane(lane),
             _ = clock.tick() => peer.tick().await,
-            error = peer.connection.closed() => peer.closed = Some(Some(error.to_string())),
+            error = peer.connection.closed() => peer.closed = Some(End::badly(error.to_string())),
         }
         if !peer.session.is_established() && peer.closed.is_none() && began.elapsed() > HANDSHAKE_TIMEOUT {
-            peer.closed = Some(Some("the other side did not confirm its key in time".to_owned()));
+            peer.closed = Some(End::badly("the other side did not confirm its key in time"));
         }
     }
 }
@@ -282,7 +298,7 @@ impl Peer {
         match input {
             Input::Control(Some(bytes)) => self.session.handle_bytes(&bytes, now),
             Input::Control(None) => self.session.handle_end(),
-            Input::Stream(header, stream) => self.stream(header, stream).await,
+            Input::Stream(header, stream) => self.stream(header, stream),
             Input::WantKey { flow, suite, len, first_seq } => {
                 if self.session.request_key(flow, suite, len, first_seq).is_err() {
                     self.route_out(flow, Err(NoKey::Store));
@@ -322,13 +338,13 @@ impl Peer {
             match output {
                 Output::Send(bytes) => {
                     if self.control_out.write_all(&bytes).await.is_err() {
-                        self.closed = Some(Some("the connection was lost".to_owned()));
+                        self.closed = Some(End::badly("the connection was lost"));
                     }
                 }
                 Output::FetchHandshakeKeys(keys) => self.fetch_handshake_keys(keys),
                 Output::Align { outbound, inbound } => {
                     if let Err(error) = self.stocks.align(outbound, inbound).await {
-                        self.closed = Some(Some(error.to_string()));
+                        self.closed = Some(End::badly(error.to_string()));
                     }
                     self.usable = outbound.keep_to;
                 }
@@ -342,10 +358,12 @@ impl Peer {
                 Output::InstallInbound(block) => self.route_in(block),
                 Output::NoKey { flow, why } => self.route_out(flow, Err(why)),
                 Output::Established { suite } => self.established(suite).await,
-                Output::StockReady { through } => self.stock_ready(through).await,
+                Output::StockReady { through } => self.stock_ready(through),
                 Output::Message(message) => self.message(message).await,
                 Output::Refused(why) => self.tell(Event::Refused { contact: self.name(), why }).await,
-                Output::Closed(why) => self.closed = Some(why.map(|why| why.to_string())),
+                Output::Closed(why) => {
+                    self.closed = Some(why.map_or(End::Properly, |why| End::badly(why.to_string())));
+                }
             }
         }
     }
@@ -363,7 +381,7 @@ impl Peer {
             Message::Answer { call } => self.answered(call).await,
             Message::HangUp { call, reason } => self.hung_up(call, reason).await,
             Message::FileOffer { transfer, terms } => self.file_offered(transfer, terms).await,
-            Message::FileAccept { transfer } => self.file_accepted(transfer).await,
+            Message::FileAccept { transfer } => self.file_accepted(transfer),
             Message::FileDecline { transfer } => self.file_declined(transfer).await,
             Message::FileSent { transfer, hash } => self.file_sent(transfer, hash),
             Message::FileStored { transfer, whole } => self.file_stored(transfer, whole).await,
@@ -376,12 +394,12 @@ impl Peer {
     }
 
     /// A stream from the peer, by its purpose; what nobody waits for is dropped, which stops it.
-    async fn stream(&mut self, header: StreamHeader, stream: RecvStream) {
+    fn stream(&mut self, header: StreamHeader, stream: RecvStream) {
         let control = FlowId::of::<vernam_key::Control>(0);
         if header.0 == control {
             tokio::spawn(pump_control(stream, self.inputs.clone()));
         } else if header.0 == Texts::flow() {
-            self.text_stream(stream).await;
+            self.text_stream(stream);
         } else {
             self.file_stream(header.0, stream);
         }
@@ -435,7 +453,7 @@ impl Peer {
         let now = self.now();
         self.session.handle_time(now);
         if self.session.is_established() {
-            self.fill_stock().await;
+            self.fill_stock();
         }
         self.call_tick().await;
         self.tell_stock();
@@ -449,7 +467,11 @@ impl Peer {
     }
 
     /// Ends everything that runs, lets the last bytes out, and closes the connection.
-    async fn end(mut self, why: Option<String>) -> Option<String> {
+    async fn end(mut self, end: End) -> Option<String> {
+        let why = match end {
+            End::Properly => None,
+            End::Badly(why) => Some(why),
+        };
         self.end_call_at_once().await;
         self.transfers.abort();
         self.texts.abort();

@@ -7,9 +7,7 @@ use tokio::time::timeout;
 use vernam_key::{Inbound, Outbound, Purpose};
 use vernam_quic::{RecvStream, SendStream};
 use vernam_session::limits::{HASH_KEY_LEN, MAX_RECORD_PLAINTEXT, RECORD_HEADER_LEN, TAG_LEN};
-use vernam_session::{
-    FlowId, KeyBlock, KeyError, NoKey, RecordHeader, RecordOpener, RecordSealer, Refusal, Suite,
-};
+use vernam_session::{FlowId, KeyBlock, KeyError, NoKey, RecordHeader, RecordOpener, RecordSealer, Refusal, Suite};
 
 use crate::limits::KEY_TIMEOUT;
 use crate::peer::Input;

@@ -27,10 +27,7 @@ impl Stocks {
     }
 
     /// Runs `act` on a thread that may block.
-    pub(crate) async fn with<T: Send + 'static>(
-        &self,
-        act: impl FnOnce(&mut StockPair) -> T + Send + 'static,
-    ) -> T {
+    pub(crate) async fn with<T: Send + 'static>(&self, act: impl FnOnce(&mut StockPair) -> T + Send + 'static) -> T {
         let shared = Arc::clone(&self.0);
         let run = move || act(&mut shared.lock().unwrap_or_else(PoisonError::into_inner));
         match tokio::task::spawn_blocking(run).await {

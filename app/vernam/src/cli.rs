@@ -134,10 +134,9 @@ struct DemoArgs {
     #[arg(long, value_name = "SIZE", help_heading = "What happens", value_parser = size)]
     file_size: Option<u64>,
 
-    /// Opus bit rate, 6000 to 64000
-    #[arg(long, value_name = "BPS", default_value = "24000", help_heading = "What happens",
-          value_parser = bit_rate)]
-    bit_rate: u32,
+    /// Opus bit rate, 6000 to 64000 [default: 16000 under one-time pad, whose key it spends; else 32000]
+    #[arg(long, value_name = "BPS", help_heading = "What happens", value_parser = bit_rate)]
+    bit_rate: Option<u32>,
 
     /// Play what Bob hears on the loudspeaker
     #[arg(long, help_heading = "What happens")]
@@ -220,8 +219,8 @@ pub struct DemoOptions {
     pub speech: Vec<PathBuf>,
     /// The file to send.
     pub file: FileChoice,
-    /// Opus bit rate, bits a second.
-    pub bit_rate_bps: u32,
+    /// Opus bit rate of all calls, bits a second; `None` is each suite's own.
+    pub bit_rate_bps: Option<u32>,
     /// Whether what Bob hears is played on the loudspeaker.
     pub listen: bool,
     /// Length of the fibre, km.

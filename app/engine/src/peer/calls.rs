@@ -76,7 +76,7 @@ impl Call {
 }
 
 /// The codec of `terms`, if they make sense.
-fn codec_of(terms: &CallTerms) -> Option<CodecSettings> {
+fn codec_of(terms: CallTerms) -> Option<CodecSettings> {
     let frame = FrameLength::from_millis(u32::from(terms.frame_ms)).ok()?;
     let base = if terms.suite == Suite::Otp { CodecSettings::one_time_pad() } else { CodecSettings::standard() };
     let codec = base.with_frame(frame).with_bit_rate(terms.bit_rate).ok()?;
@@ -118,7 +118,7 @@ impl Peer {
         }
         // Numbers of the caller's own kind only: ours are for our flows.
         let theirs = call % 2 == u32::from(self.role.other().code());
-        match codec_of(&terms).filter(|_| theirs && self.session.allows(terms.suite)) {
+        match codec_of(terms).filter(|_| theirs && self.session.allows(terms.suite)) {
             Some(codec) => {
                 let proposal = CallProposal { suite: terms.suite, codec };
                 self.call = Call::Incoming { call, terms, proposal, since: now };
@@ -164,13 +164,7 @@ impl Peer {
     }
 
     /// Whether it started; if not, the call is over.
-    async fn start_media(
-        &mut self,
-        call: u32,
-        terms: CallTerms,
-        proposal: CallProposal,
-        io: Box<dyn VoiceIo>,
-    ) -> bool {
+    async fn start_media(&mut self, call: u32, terms: CallTerms, proposal: CallProposal, io: Box<dyn VoiceIo>) -> bool {
         let frame_len = usize::from(terms.packet_len);
         let sealer = self.session.voice_sealer(call, terms.suite, frame_len);
         let opener = self.session.voice_opener(call, terms.suite, frame_len);

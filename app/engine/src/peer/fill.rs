@@ -34,7 +34,7 @@ impl Fill {
 
 impl Peer {
     /// Asks the source how it stands: that tells the gauges, and whether there is something to take.
-    pub(super) async fn fill_stock(&mut self) {
+    pub(super) fn fill_stock(&mut self) {
         let now = self.now();
         if self.fill.asking || self.fill.announcing || now < self.fill.not_before {
             return;
@@ -111,7 +111,7 @@ impl Peer {
         }
     }
 
-    pub(super) async fn stock_ready(&mut self, through: u64) {
+    pub(super) fn stock_ready(&mut self, through: u64) {
         self.usable = self.usable.max(through);
         self.fill.announcing = false;
         self.call.stock_came();

@@ -17,9 +17,9 @@ pub(super) async fn for_handshake(
     contact: &str,
 ) -> Result<(Vec<AnnouncedKey>, Material<Outbound>), SourceError> {
     let room = source.room(contact).await?;
-    let len = room.max_key.min(HANDSHAKE_KEY as u32).max(room.min_key).max(1);
-    let wanted = if len as usize >= HANDSHAKE_KEY { HANDSHAKE_KEY } else { MIN_HANDSHAKE_KEY };
-    let number = wanted.div_ceil(len as usize).min(MAX_ANNOUNCED_KEYS);
+    let len = room.max_key.min(HANDSHAKE_KEY).max(room.min_key).max(1);
+    let wanted = if len >= HANDSHAKE_KEY { HANDSHAKE_KEY } else { MIN_HANDSHAKE_KEY };
+    let number = (wanted.div_ceil(len) as usize).min(MAX_ANNOUNCED_KEYS);
     let mut keys = Vec::new();
     // A KME may give fewer keys a request than are needed.
     while keys.len() < number {
@@ -142,7 +142,8 @@ impl Peer {
         let taken = self.stocks.with(move |pair| pair.inbound.take_at(start, len)).await;
         match &taken {
             Ok(material) => {
-                *self.account.inbound.entry((purpose_name(offer.flow), offer.suite)).or_default() += material.len() as u64;
+                *self.account.inbound.entry((purpose_name(offer.flow), offer.suite)).or_default() +=
+                    material.len() as u64;
             }
             Err(error) => self.warn(format!("key that {} named is not in our stock: {error}", self.contact)).await,
         }

@@ -94,7 +94,7 @@ impl Peer {
     }
 
     /// The peer opened its text stream; a second one is dropped.
-    pub(super) async fn text_stream(&mut self, stream: RecvStream) {
+    pub(super) fn text_stream(&mut self, stream: RecvStream) {
         let Some(keys) = self.texts.inbound_keys.take() else { return };
         let Ok(opener) = self.session.record_opener::<Text>(0) else { return };
         let inputs = self.inputs.clone();

@@ -57,7 +57,7 @@ impl Peer {
     pub(super) async fn offer_file(&mut self, path: PathBuf, suite: Suite) {
         let now = self.now();
         if !self.session.is_established() || !self.session.allows(suite) {
-            return self.warn(format!("{} is not allowed by both sides for this contact", suite)).await;
+            return self.warn(format!("{suite} is not allowed by both sides for this contact")).await;
         }
         if self.transfers.sending.len() >= MAX_TRANSFERS {
             return self.warn("too many files are on their way: wait for one to end").await;
@@ -99,7 +99,8 @@ impl Peer {
 
     pub(super) async fn accept_file(&mut self, transfer: u32, folder: PathBuf) {
         let now = self.now();
-        if !self.transfers.receiving.get(&transfer).is_some_and(|receiving| receiving.accepted.is_none()) {
+        let open = self.transfers.receiving.get(&transfer).is_some_and(|receiving| receiving.accepted.is_none());
+        if !open {
             return self.warn("there is no such offer").await;
         }
         if !folder.is_dir() {
@@ -120,7 +121,7 @@ impl Peer {
         self.session.send(Message::FileDecline { transfer }, now);
     }
 
-    pub(super) async fn file_accepted(&mut self, transfer: u32) {
+    pub(super) fn file_accepted(&mut self, transfer: u32) {
         if let Some(sending) = self.transfers.sending.get_mut(&transfer) {
             sending.accepted = true;
             self.start_waiting_transfers();

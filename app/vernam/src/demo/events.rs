@@ -183,7 +183,7 @@ pub struct Plan {
     pub length_km: f64,
     /// Name of the device model.
     pub device: Words,
-    /// Opus bit rate, bits a second.
+    /// Opus bit rate of the first call, bits a second.
     pub bit_rate_bps: u32,
     /// Length of an Opus frame, ms.
     pub frame_ms: u32,

@@ -78,7 +78,8 @@ impl<'a> Show<'a> {
         let file_bytes = plan::file_size(options)?;
         let budget = Budget::of(options, &lengths, file_bytes)?;
         let speech = voice::speech(&options.speech)?;
-        sink.emit(DemoEvent::Started(plan(options, file_bytes, seed))).await;
+        let bit_rate = plan::codec(options, options.suites[0])?.bit_rate();
+        sink.emit(DemoEvent::Started(plan(options, file_bytes, seed, bit_rate))).await;
         sink.emit(DemoEvent::ActBegan { act: Act::Setup }).await;
 
         let network = Network::start(&sink).await?;
@@ -100,8 +101,7 @@ impl<'a> Show<'a> {
             let setup = Setup { who, network: &network, folder: folder.path(), wire, mark, epoch };
             people.push(Person::start(setup, &scene)?);
         }
-        let people: [Person; 2] =
-            people.try_into().map_err(|_two| anyhow::anyhow!("there are two people"))?;
+        let people: [Person; 2] = people.try_into().map_err(|_two| anyhow::anyhow!("there are two people"))?;
         let mut show = Self {
             options,
             out,
@@ -132,7 +132,9 @@ impl<'a> Show<'a> {
         let state = alice.until(PATIENCE, "the connection to Bob", |state| state.key_exchange.is_some()).await?;
         let key_exchange = state.key_exchange.unwrap_or_default();
         let hybrid = key_exchange.eq_ignore_ascii_case("X25519MLKEM768");
-        self.sink.emit(DemoEvent::Connected { key_exchange: key_exchange.as_str().into(), cipher: OUTER_CIPHER.into() }).await;
+        self.sink
+            .emit(DemoEvent::Connected { key_exchange: key_exchange.as_str().into(), cipher: OUTER_CIPHER.into() })
+            .await;
         self.promise("the outer layer is TLS 1.3 with X25519MLKEM768", hybrid, &key_exchange).await;
         for person in &self.people {
             person.until(PATIENCE, "the key confirmation", |state| state.established).await?;
@@ -192,7 +194,8 @@ impl<'a> Show<'a> {
     async fn tap(&mut self, on: bool) -> anyhow::Result<()> {
         // She measures every pulse and sends on what she saw.
         let share = if on { 1.0 } else { 0.0 };
-        let eve = if on { Some(Eve::intercept_resend(share).context("an eavesdropper who reads everything")?) } else { None };
+        let eve =
+            if on { Some(Eve::intercept_resend(share).context("an eavesdropper who reads everything")?) } else { None };
         self.link.set_eve(eve).await;
         self.tapped = on;
         self.sink.emit(DemoEvent::Eavesdropper { on, share }).await;
@@ -227,7 +230,15 @@ impl<'a> Show<'a> {
         sink.emit(DemoEvent::Check(check.clone())).await;
         promises.push(check);
         let discarded_sifted_bits = made.discarded_sifted;
-        Ok(Summary { books, discarded_sifted_bits, calls, files, cancelled: cancel.is_cancelled(), promises, ..Summary::default() })
+        Ok(Summary {
+            books,
+            discarded_sifted_bits,
+            calls,
+            files,
+            cancelled: cancel.is_cancelled(),
+            promises,
+            ..Summary::default()
+        })
     }
 
     async fn promise(&mut self, name: &str, kept: bool, detail: &str) {
@@ -250,12 +261,12 @@ async fn promise(summary: &mut Summary, sink: &EventSink, name: &str, kept: bool
     summary.promises.push(check);
 }
 
-fn plan(options: &DemoOptions, file_bytes: u64, seed: u64) -> Plan {
+fn plan(options: &DemoOptions, file_bytes: u64, seed: u64, bit_rate_bps: u32) -> Plan {
     Plan {
         acts: options.acts(),
         length_km: options.length_km,
         device: options.device.name.as_str().into(),
-        bit_rate_bps: options.bit_rate_bps,
+        bit_rate_bps,
         frame_ms: plan::FRAME.millis(),
         loss_percent: options.loss_percent,
         delay_ms: options.delay.as_secs_f64() * 1_000.0,

@@ -38,11 +38,7 @@ fn receiver(account: &Account) -> Holding {
     holding(&account.inbound, account.handshake_inbound, account.inbound_stock.as_ref())
 }
 
-fn holding(
-    spent: &BTreeMap<(&'static str, Suite), u64>,
-    handshake: u64,
-    stock: Option<&StockStatus>,
-) -> Holding {
+fn holding(spent: &BTreeMap<(&'static str, Suite), u64>, handshake: u64, stock: Option<&StockStatus>) -> Holding {
     let first = FlowSpend { flow: Flow::Handshake, suite: ShownSuite::Otp, bits: handshake * 8 };
     let flows = spent.iter().filter_map(|((purpose, suite), bytes)| {
         let flow = match *purpose {

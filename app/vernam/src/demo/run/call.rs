@@ -55,7 +55,8 @@ impl Show<'_> {
         let ended = self.people.each_ref().map(|person| person.state().ended);
         let used_up = ended.iter().flatten().all(|ended| ended.reason == HangUpReason::KeyUsedUp);
         if !self.cancel.is_cancelled() {
-            let detail = if used_up { "the policy allows nothing less than one-time pad" } else { "it ended otherwise" };
+            let detail =
+                if used_up { "the policy allows nothing less than one-time pad" } else { "it ended otherwise" };
             self.promise("the tapped call ended when its pad was used up", used_up, detail).await;
             let warned = self.people.iter().all(|person| person.state().warned_of_end);
             let detail = "both were told in seconds of talk left";
@@ -71,7 +72,7 @@ impl Show<'_> {
         {
             let mut now = self.scene.now.lock().unwrap_or_else(PoisonError::into_inner);
             now.call = number;
-            now.tapes = tapes.clone();
+            now.tapes.clone_from(&tapes);
         }
         for person in &self.people {
             person.forget_call();
@@ -103,7 +104,7 @@ impl Show<'_> {
 
     /// Until the time has come, somebody hung up, or the person watching has had enough.
     async fn talk_until(&self, until: Deadline) {
-        let long = Duration::from_secs(3_600);
+        let long = Duration::from_hours(1);
         let ended = self.people[0].until(long, "the end of the call", |state| state.ended.is_some());
         tokio::select! {
             () = sleep_until(until) => {}
@@ -151,7 +152,8 @@ impl Show<'_> {
         let path = wav.clone();
         let found = tokio::task::spawn_blocking(move || compare(&tape[0], &tape[1], FRAME, &path)).await?;
         let way = format!("call {call}, {from} to {}", from.other());
-        self.promise(&format!("what is heard is what Opus makes of the frames ({way})"), found.identical, &found.why).await;
+        self.promise(&format!("what is heard is what Opus makes of the frames ({way})"), found.identical, &found.why)
+            .await;
         if let Some(why) = tapes[listener].failure() {
             self.promise(&format!("what is heard can be kept ({way})"), false, &why).await;
         }
@@ -163,10 +165,7 @@ impl Show<'_> {
             lost: heard.missing,
             rejected,
             concealed: heard.playout.concealed,
-            datagram_bytes: u32::try_from(voice_datagram_len(
-                wire_suite(suite),
-                usize::from(said.terms.packet_len),
-            ))?,
+            datagram_bytes: u32::try_from(voice_datagram_len(wire_suite(suite), usize::from(said.terms.packet_len)))?,
             delay: found.delay,
             identical: found.seamless.then_some(found.identical),
             wav: name,
@@ -275,7 +274,8 @@ impl Show<'_> {
         let all = || calls.iter().flat_map(|call| &call.directions);
         let refused: u64 =
             all().map(|voice| voice.rejected).sum::<u64>() + self.people.iter().map(|p| p.state().refused).sum::<u64>();
-        let (sent, received): (u64, u64) = all().fold((0, 0), |sum, voice| (sum.0 + voice.sent, sum.1 + voice.received));
+        let (sent, received): (u64, u64) =
+            all().fold((0, 0), |sum, voice| (sum.0 + voice.sent, sum.1 + voice.received));
         let lost: u64 = all().map(|voice| voice.lost).sum();
         let none = format!("{received} of {sent} voice packets accepted, {refused} refused");
         self.promise("every packet accepted is genuine, and every genuine one is accepted", refused == 0, &none).await;
@@ -294,7 +294,8 @@ impl Show<'_> {
             return;
         }
         let made = self.link.made();
-        let detail = format!("{} blocks with {} sifted bits were discarded", made.discarded_blocks, made.discarded_sifted);
+        let detail =
+            format!("{} blocks with {} sifted bits were discarded", made.discarded_blocks, made.discarded_sifted);
         self.promise("no key is made from a tapped line", made.discarded_blocks > 0, &detail).await;
         let states = self.people.each_ref().map(super::Person::state);
         let refusal = states.iter().find_map(|state| state.kme_refusal.clone());
@@ -303,7 +304,8 @@ impl Show<'_> {
             self.promise("the KMEs stop delivering", refusal.is_some(), &detail).await;
         }
         let told = states.iter().all(|state| state.alarm.is_some());
-        let detail = states.iter().find_map(|state| state.alarm.clone()).unwrap_or_else(|| "nobody was told".to_owned());
+        let detail =
+            states.iter().find_map(|state| state.alarm.clone()).unwrap_or_else(|| "nobody was told".to_owned());
         self.promise("both people see why", told, &detail).await;
     }
 }

@@ -36,7 +36,7 @@ impl Lengths {
     /// The run's length, shared out: the first call gets most, since a file and messages go with it.
     pub(super) fn of(options: &DemoOptions) -> Self {
         let left = options.duration.saturating_sub(AROUND).max(Duration::from_secs(8));
-        let calls = options.suites.len() as u32;
+        let calls = u32::try_from(options.suites.len()).unwrap_or(u32::MAX - 1);
         let finale = if options.eve == Eve::NearTheEnd { left.mul_f64(0.32) } else { Duration::ZERO };
         let talk = left.saturating_sub(finale);
         // With three calls: one half, one quarter, one quarter.
@@ -58,13 +58,13 @@ pub(super) struct Budget {
     /// At what level they keep them from then on.
     pub(super) finale: u64,
     /// Bytes of one-time pad that a second of talk costs.
-    pub(super) pad_per_second: f64,
+    pub(super) pad_per_second: u64,
 }
 
 impl Budget {
     pub(super) fn of(options: &DemoOptions, lengths: &Lengths, file_bytes: u64) -> anyhow::Result<Self> {
         let packet = codec(options, Suite::Otp)?.packet_len();
-        let per_second = (Duration::from_secs(1).as_millis() / FRAME.duration().as_millis()) as usize;
+        let per_second = usize::try_from(FRAME.frames_in(Duration::from_secs(1)))?;
         // A block of two seconds has one hash key.
         let pad = |time: Duration| {
             let blocks = time.as_secs() / 2 + 2;
@@ -81,7 +81,7 @@ impl Budget {
         });
         // Keys are taken whole: up to one more than the mark asks for.
         let made = marks.map(|mark| mark + HANDSHAKE + 8_192);
-        Ok(Self { made, marks, finale, pad_per_second: pad(Duration::from_secs(20)) as f64 / 24.0 })
+        Ok(Self { made, marks, finale, pad_per_second: voice_pad_len(packet, per_second) as u64 })
     }
 }
 
@@ -93,7 +93,11 @@ pub(super) fn file_suite(options: &DemoOptions) -> Suite {
 /// The codec of a call.
 pub(super) fn codec(options: &DemoOptions, suite: Suite) -> anyhow::Result<CodecSettings> {
     let base = if suite == Suite::Otp { CodecSettings::one_time_pad() } else { CodecSettings::standard() };
-    base.with_frame(FRAME).with_bit_rate(options.bit_rate_bps).context("the bit rate cannot be used")
+    let codec = base.with_frame(FRAME);
+    match options.bit_rate_bps {
+        Some(rate) => codec.with_bit_rate(rate).context("the bit rate cannot be used"),
+        None => Ok(codec),
+    }
 }
 
 /// The suite as the session names it.

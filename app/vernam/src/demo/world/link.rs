@@ -32,7 +32,7 @@ pub(crate) struct Made {
 
 /// The link before it goes live.
 pub(crate) struct Link {
-    link: RateLink,
+    model: RateLink,
     kmes: [Kme; 2],
     sink: EventSink,
     now: Duration,
@@ -52,15 +52,16 @@ impl Link {
         // A block a second, so that there is something to see; real boxes collect for minutes.
         config.block_pace = LIVE_BLOCK_PACE;
         let pulse_rate = config.device.pulse_rate_hz * config.device.duty;
-        let link = RateLink::from_os_randomness(config).context("the quantum link cannot be started")?;
-        Ok(Self { link, kmes, sink, now: Duration::ZERO, made: Made::default(), pulse_rate })
+        let model = RateLink::from_os_randomness(config).context("the quantum link cannot be started")?;
+        Ok(Self { model, kmes, sink, now: Duration::ZERO, made: Made::default(), pulse_rate })
     }
 
     /// Runs ahead until each KME's half has `bytes` bytes of key, as idle hours would have filled it.
     pub(crate) async fn run_ahead(&mut self, bytes: [u64; 2]) -> anyhow::Result<()> {
         let wanted = bytes.map(|bytes| bytes * 8);
-        let slowest = self.link.config().expect(None).key_bps / 2.0;
-        let hours_needed = wanted[0].max(wanted[1]) as f64 / slowest.max(f64::MIN_POSITIVE) / 3_600.0;
+        let half_rate = self.model.config().expect(None).key_bps / 2.0;
+        #[expect(clippy::cast_precision_loss, reason = "hours for people")]
+        let hours_needed = wanted[0].max(wanted[1]) as f64 / half_rate.max(f64::MIN_POSITIVE) / 3_600.0;
         let mut blocks = 0;
         while (0..2).any(|end| self.made.bits[end] < wanted[end]) {
             anyhow::ensure!(
@@ -69,8 +70,8 @@ impl Link {
                  --length, a faster --device or a smaller --file-size"
             );
             self.now += AHEAD_STEP;
-            self.link.advance(self.now);
-            while let Some(event) = self.link.poll_event() {
+            self.model.advance(self.now);
+            while let Some(event) = self.model.poll_event() {
                 blocks += 1;
                 self.take(event, false).await?;
             }
@@ -97,13 +98,13 @@ impl Link {
             loop {
                 tokio::select! {
                     order = received.recv() => match order {
-                        Some(eve) => self.link.set_eve(eve),
+                        Some(eve) => self.model.set_eve(eve),
                         None => return Ok(()),
                     },
                     _ = clock.tick() => {
                         self.now = ahead + began.elapsed();
-                        self.link.advance(self.now);
-                        while let Some(event) = self.link.poll_event() {
+                        self.model.advance(self.now);
+                        while let Some(event) = self.model.poll_event() {
                             self.take(event, true).await?;
                         }
                         tell.send_replace(self.made);
@@ -115,7 +116,7 @@ impl Link {
     }
 
     async fn take(&mut self, event: LinkEvent, live: bool) -> anyhow::Result<()> {
-        let threshold = self.link.config().qber_alarm;
+        let threshold = self.model.config().qber_alarm;
         match event {
             LinkEvent::Block(pair) => {
                 let report = &pair.report;

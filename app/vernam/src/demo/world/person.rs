@@ -10,9 +10,7 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use vernam_engine::{
-    Account, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, StockPair,
-};
+use vernam_engine::{Account, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, StockPair};
 use vernam_etsi014::KmeClient;
 use vernam_kme::Kme;
 use vernam_quic::{Endpoint, QuicIdentity, WireSettings};
@@ -31,7 +29,7 @@ use crate::demo::events::{
 pub(crate) struct Scene {
     pub(crate) sink: EventSink,
     /// Bytes of one-time pad that a second of talk costs.
-    pub(crate) pad_per_second: f64,
+    pub(crate) pad_per_second: u64,
     pub(crate) now: Mutex<Now>,
 }
 
@@ -47,6 +45,7 @@ pub(crate) struct Now {
 
 /// What a person lived through so far.
 #[derive(Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent things that happened or did not")]
 pub(crate) struct State {
     pub(crate) key_exchange: Option<String>,
     pub(crate) established: bool,
@@ -65,7 +64,8 @@ pub(crate) struct State {
     pub(crate) alarm: Option<String>,
     /// Whether the person was warned that key runs out.
     pub(crate) warned_of_end: bool,
-    pub(crate) disconnected: Option<Option<String>>,
+    /// Why the conversation is over; empty for a proper end.
+    pub(crate) disconnected: Option<String>,
 }
 
 /// How a call ended.
@@ -119,7 +119,8 @@ impl Person {
         let (engine, events) =
             Engine::start(EngineConfig { endpoint, source: Arc::new(source), stocks, contacts, epoch });
         let (change, state) = watch::channel(State::default());
-        let listener = Listener { who, kme: network.kmes[own].clone(), scene: Arc::clone(scene), change: change.clone() };
+        let listener =
+            Listener { who, kme: network.kmes[own].clone(), scene: Arc::clone(scene), change: change.clone() };
         let listener = tokio::spawn(listener.listen(events));
         Ok(Self { who, addr, engine, state, change, listener })
     }
@@ -162,7 +163,7 @@ impl Person {
         let reached = reached.context("the client ended")?.clone();
         match &reached.disconnected {
             Some(why) if !seen(&reached) => {
-                let why = why.as_deref().unwrap_or("the other side hung up");
+                let why = if why.is_empty() { "the other side hung up" } else { why };
                 anyhow::bail!("{who} was disconnected ({why}) before this: {what}")
             }
             _ => Ok(reached),
@@ -211,10 +212,14 @@ impl Listener {
                 sink.emit(DemoEvent::KeysConfirmed { who }).await;
                 self.note(|state| state.established = true);
             }
-            Event::Disconnected { why, .. } => self.note(|state| state.disconnected = Some(why)),
+            Event::Disconnected { why, .. } => {
+                self.note(|state| state.disconnected = Some(why.unwrap_or_default()));
+            }
             Event::Stock { outbound, inbound, usable, mark, .. } => {
                 let level = |bytes: u64, mark_bytes| {
-                    let talk_s = bytes as f64 / self.scene.pad_per_second;
+                    // To a tenth of a second, which is more than a gauge shows.
+                    let tenths = u32::try_from(bytes * 10 / self.scene.pad_per_second.max(1)).unwrap_or(u32::MAX);
+                    let talk_s = f64::from(tenths) / 10.0;
                     StockLevel { bytes, mark_bytes, talk_s }
                 };
                 let (send, receive) = (level(outbound.available, mark), level(inbound.available, mark));
@@ -310,7 +315,7 @@ impl Listener {
             delay_p50_ms: delay.p50_ms,
             delay_p95_ms: delay.p95_ms,
             jitter_ms: milliseconds(stats.jitter),
-            buffer_ms: stats.playout.jitter.depth as f64 * milliseconds(frame),
+            buffer_ms: f64::from(u32::try_from(stats.playout.jitter.depth).unwrap_or(u32::MAX)) * milliseconds(frame),
             heard_dbfs: stats.heard_dbfs,
             key_used_bytes: stats.key_outbound,
         }
