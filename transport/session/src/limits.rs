@@ -41,6 +41,8 @@ pub const MAX_HANDSHAKE_KEYS: usize = 128;
 pub const MAX_KEY_LEN: usize = 1 << 20;
 /// Bytes of a key's name and length in an announcement.
 pub const ANNOUNCED_KEY_LEN: usize = 20;
+/// Bytes of all keys of one `Hello` or one announcement together: what a peer can make us fetch and hold at once.
+pub const MAX_NAMED_BYTES: u64 = 16 << 20;
 /// Keys named in one announcement of stock.
 pub const MAX_ANNOUNCED_KEYS: usize = 128;
 /// Longest key block that one offer may name, bytes.
@@ -69,11 +71,15 @@ pub const AEAD_MAX_BYTES: u64 = 1 << 34;
 
 /// Smallest one-time-pad control block of a handshake, after the confirmation's share.
 pub const MIN_CONTROL_PAD: usize = 1_024;
-/// Control pad that only messages which bring key may use, so that an empty stock can always be filled again.
+/// Control pad that only messages about key may use, so that an empty stock can always be filled again.
 pub const CONTROL_RESERVE: usize = 512;
+/// The part of the reserve that only key for the control stream itself may use, and last words.
+pub const CONTROL_KEY_RESERVE: usize = 256;
 /// The part of the reserve that is left for a hang-up and the end of the session, so that they can always be said.
 pub const CONTROL_LAST_WORDS: usize = 128;
 /// Control pad left at which the session asks for the next block.
 pub const CONTROL_REFILL_BELOW: usize = 4 * 1024;
 /// Bytes of the control blocks asked for from the stock.
 pub const CONTROL_BLOCK_LEN: u32 = 8 * 1024;
+/// The least worth asking for, where the stock has no more.
+pub const CONTROL_LEAST_BLOCK_LEN: u32 = 512;

@@ -6,7 +6,7 @@ use vernam_key::KeyId;
 
 use crate::error::SessionError;
 use crate::flow::FlowId;
-use crate::limits::{MAX_ANNOUNCED_KEYS, MAX_BLOCK_LEN, MAX_KEY_LEN, MAX_NAME};
+use crate::limits::{MAX_ANNOUNCED_KEYS, MAX_BLOCK_LEN, MAX_KEY_LEN, MAX_NAME, MAX_NAMED_BYTES};
 use crate::suite::Suite;
 use crate::wire::{Malformed, Reader, put_text};
 
@@ -359,6 +359,10 @@ pub(crate) fn read_keys(from: &mut Reader<'_>, limit: usize) -> Result<Vec<Annou
             return Err(Malformed);
         }
         keys.push(AnnouncedKey { id, len });
+    }
+    let all: u64 = keys.iter().map(|key| u64::from(key.len)).sum();
+    if all > MAX_NAMED_BYTES {
+        return Err(Malformed);
     }
     Ok(keys)
 }

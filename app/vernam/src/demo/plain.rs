@@ -145,9 +145,7 @@ fn sentence(event: &DemoEvent) -> Option<(Mood, String)> {
         DemoEvent::CallEnded { call, reason, lasted_s } => {
             (Mood::Plain, format!("call {call}: over after {}; {reason}", minutes(*lasted_s)))
         }
-        DemoEvent::BlockDiscarded { block, qber, reason, .. } => {
-            (Mood::Bad, format!("block {block} discarded, QBER {:.1} %: {reason}", qber * 100.0))
-        }
+        DemoEvent::BlockDiscarded { block, reason, .. } => (Mood::Bad, format!("block {block} discarded: {reason}")),
         DemoEvent::File(file) => match file.state {
             FileState::Offered => {
                 (Mood::Plain, format!("{} offers the file {}, {}", file.from, file.name, bytes(file.total_bytes)))

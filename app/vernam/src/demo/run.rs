@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use tokio::task::JoinHandle;
 use vernam_engine::Command;
 use vernam_qkd::{Eve, LinkConfig};
 use vernam_quic::{Impairment, WireSettings};
@@ -25,6 +26,8 @@ use crate::cli::{DemoOptions, Eve as EveChoice};
 
 /// How long the two clients may take for what should take a second.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the file may take: a lossy network with a long delay carries little.
+const FILE_PATIENCE: Duration = Duration::from_mins(10);
 
 /// Plays the demo. WAVs go to `out`, which exists.
 ///
@@ -51,7 +54,7 @@ struct Show<'a> {
     folder: tempfile::TempDir,
     network: Network,
     link: LiveLink,
-    people: [Person; 2],
+    people: [Arc<Person>; 2],
     scene: Arc<Scene>,
     speech: [vernam_audio::Speech; 2],
     lengths: Lengths,
@@ -59,6 +62,7 @@ struct Show<'a> {
     calls: Vec<CallSummary>,
     files: Vec<FileSummary>,
     promises: Vec<Check>,
+    errand: Option<JoinHandle<anyhow::Result<(FileSummary, String)>>>,
     tapped: bool,
     /// Of everything that is simulated or made up; never of a key bit.
     seed: u64,
@@ -73,6 +77,10 @@ impl<'a> Show<'a> {
         cancel: &'a Cancel,
     ) -> anyhow::Result<Self> {
         let (epoch, sink) = (Instant::now(), sink.clone());
+        if options.listen {
+            // Said before anything is set up, and closed again until there is something to hear.
+            drop(call::open_speaker()?);
+        }
         let seed = options.seed.unwrap_or_else(rand::random);
         let lengths = Lengths::of(options);
         let file_bytes = plan::file_size(options)?;
@@ -99,9 +107,9 @@ impl<'a> Show<'a> {
             let own = who.index();
             let (wire, mark) = (wire(options, who, seed), budget.marks[own]);
             let setup = Setup { who, network: &network, folder: folder.path(), wire, mark, epoch };
-            people.push(Person::start(setup, &scene)?);
+            people.push(Arc::new(Person::start(setup, &scene)?));
         }
-        let people: [Person; 2] = people.try_into().map_err(|_two| anyhow::anyhow!("there are two people"))?;
+        let people: [Arc<Person>; 2] = people.try_into().map_err(|_two| anyhow::anyhow!("there are two people"))?;
         let mut show = Self {
             options,
             out,
@@ -118,6 +126,7 @@ impl<'a> Show<'a> {
             calls: Vec::new(),
             files: Vec::new(),
             promises: Vec::new(),
+            errand: None,
             tapped: false,
             seed,
         };
@@ -170,6 +179,8 @@ impl<'a> Show<'a> {
                 Act::Aes => Suite::Aes256Gcm,
                 Act::ChaCha => Suite::ChaCha20Poly1305,
                 Act::Eavesdropper => {
+                    // The file's key and the last call's come from one stock: first the one, then the other.
+                    self.finish_file().await?;
                     self.sink.emit(DemoEvent::ActBegan { act }).await;
                     self.tapped_call().await?;
                     self.sink.emit(DemoEvent::ActEnded { act }).await;
@@ -182,6 +193,7 @@ impl<'a> Show<'a> {
             first = false;
             self.sink.emit(DemoEvent::ActEnded { act }).await;
         }
+        self.finish_file().await?;
         if self.tapped {
             if self.options.eve == EveChoice::FromTheStart {
                 self.check_alarm().await;
@@ -214,8 +226,12 @@ impl<'a> Show<'a> {
         let accounts = [self.people[0].account().await?, self.people[1].account().await?];
         let Self { people, link, network, folder, mut promises, calls, files, sink, cancel, .. } = self;
         let made = link.stop().await?;
-        let [alice, bob] = people;
-        tokio::join!(alice.stop(), bob.stop());
+        for person in people {
+            // Whatever else held it has ended.
+            if let Some(person) = Arc::into_inner(person) {
+                person.stop().await;
+            }
+        }
         let ledgers = network.kmes.clone().map(|kme| kme.accounting());
         let balanced = ledgers.iter().all(vernam_kme::Accounting::balances);
         network.stop().await;

@@ -9,45 +9,44 @@ use super::{Common, Output};
 use crate::error::{Refusal, SessionError};
 use crate::flow::KeyBlock;
 use crate::limits::{
-    ANNOUNCED_KEY_LEN, CONTROL_LAST_WORDS, CONTROL_REFILL_BELOW, CONTROL_RESERVE, MAX_ANNOUNCED_KEYS,
-    MAX_CONTROL_PLAINTEXT, MAX_QUEUED_CONTROL, RECORD_HEADER_LEN, TAG_LEN,
+    ANNOUNCED_KEY_LEN, CONTROL_KEY_RESERVE, CONTROL_LAST_WORDS, CONTROL_REFILL_BELOW, CONTROL_RESERVE,
+    MAX_ANNOUNCED_KEYS, MAX_CONTROL_PLAINTEXT, MAX_QUEUED_CONTROL, RECORD_HEADER_LEN, TAG_LEN,
 };
 use crate::message::{KeyOffer, Message};
 use crate::record::{RecordHeader, RecordOpener, RecordSealer};
 
 /// Our side of the control stream.
 ///
-/// Under one-time pad its messages come in three ranks, each of which may use more of the last pad than the one before:
-/// ordinary ones, those that bring key, and last words. So neither an empty stock nor a talkative peer can take away the
-/// means to fill the stock again, or to hang up.
+/// Under one-time pad its messages have ranks, each of which may use more of the last pad than the one before. So
+/// neither an empty stock nor a talkative peer can take away the means to fill the stock again, or to hang up.
 pub(super) struct ControlOut {
     sealer: RecordSealer<Control>,
-    /// Messages that bring key and wait for pad, in order.
-    bringing_key: VecDeque<Message>,
-    /// Ordinary messages that wait for pad, in order.
-    ordinary: VecDeque<Message>,
+    /// Messages that wait for pad, by rank, each rank in order.
+    waiting: [VecDeque<Message>; 3],
 }
 
+/// What a message is for, the most dispensable first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rank {
-    Ordinary,
-    BringsKey,
-    LastWords,
+    Ordinary = 0,
+    /// Tells of keys.
+    Stock = 1,
+    /// Brings key to the control stream itself.
+    ControlKey = 2,
+    LastWords = 3,
 }
 
 impl Rank {
     fn of(message: &Message) -> Self {
         match message {
             Message::HangUp { .. } | Message::Bye => Self::LastWords,
-            Message::StockAnnounce { .. } | Message::StockReady { .. } | Message::StockRefused { .. } => {
-                Self::BringsKey
-            }
+            Message::StockAnnounce { .. } | Message::StockReady { .. } | Message::StockRefused { .. } => Self::Stock,
             Message::KeyOffer(KeyOffer { flow, .. })
             | Message::KeyReady { flow, .. }
             | Message::KeyRefused { flow, .. }
                 if *flow == Common::control() =>
             {
-                Self::BringsKey
+                Self::ControlKey
             }
             _ => Self::Ordinary,
         }
@@ -57,7 +56,8 @@ impl Rank {
     fn leaves(self) -> usize {
         match self {
             Self::Ordinary => CONTROL_RESERVE,
-            Self::BringsKey => CONTROL_LAST_WORDS,
+            Self::Stock => CONTROL_KEY_RESERVE,
+            Self::ControlKey => CONTROL_LAST_WORDS,
             Self::LastWords => 0,
         }
     }
@@ -65,7 +65,7 @@ impl Rank {
 
 impl ControlOut {
     pub(super) fn new(sealer: RecordSealer<Control>) -> Self {
-        Self { sealer, bringing_key: VecDeque::new(), ordinary: VecDeque::new() }
+        Self { sealer, waiting: [const { VecDeque::new() }; 3] }
     }
 
     pub(super) fn install(&mut self, block: KeyBlock<Outbound>) -> Result<(), SessionError> {
@@ -79,10 +79,14 @@ impl ControlOut {
 
     /// How many keys the next announcement should name, so that the pad at hand is enough for it.
     pub(super) fn announceable(&self, now: Duration) -> usize {
-        let fixed = Message::StockAnnounce { start: 0, keys: Vec::new() }.encode().len() + TAG_LEN + CONTROL_LAST_WORDS;
+        let fixed =
+            Message::StockAnnounce { start: 0, keys: Vec::new() }.encode().len() + TAG_LEN + CONTROL_KEY_RESERVE;
         let room = if self.sealer.is_otp() { self.sealer.pad_left(now) } else { None };
-        room.map_or(MAX_ANNOUNCED_KEYS, |left| left.saturating_sub(fixed) / ANNOUNCED_KEY_LEN)
-            .clamp(1, MAX_ANNOUNCED_KEYS)
+        match room.map(|left| left.saturating_sub(fixed) / ANNOUNCED_KEY_LEN) {
+            // Where none fits, the announcement waits for pad, which then is enough for a long one.
+            None | Some(0) => MAX_ANNOUNCED_KEYS,
+            Some(fit) => fit.min(MAX_ANNOUNCED_KEYS),
+        }
     }
 
     /// Sends `message`, or keeps it until there is pad.
@@ -92,44 +96,33 @@ impl ControlOut {
         now: Duration,
         out: &mut VecDeque<Output>,
     ) -> Result<(), SessionError> {
-        let waiting = self.bringing_key.len() + self.ordinary.len();
+        if let Message::HangUp { call: over, .. } = &message {
+            self.waiting[Rank::Ordinary as usize].retain(|kept| kept.call() != Some(*over));
+        }
         let has_room = self.has_room(&message, now);
-        let queue = match Rank::of(&message) {
-            Rank::LastWords => {
-                if let Message::HangUp { call: over, .. } = &message {
-                    self.ordinary.retain(|kept| kept.call() != Some(*over));
+        let waiting: usize = self.waiting.iter().map(VecDeque::len).sum();
+        match self.waiting.get_mut(Rank::of(&message) as usize) {
+            // Last words do not wait. Without any pad they stay unsaid: the end of the stream says it.
+            None if !has_room => Ok(()),
+            Some(queue) if !queue.is_empty() || !has_room => {
+                if waiting >= MAX_QUEUED_CONTROL {
+                    return Err(SessionError::ControlStarved);
                 }
-                // Without any pad it stays unsaid, and the peer learns it from the end of the stream.
-                return if has_room { self.seal(&message, now, out) } else { Ok(()) };
+                queue.push_back(message);
+                Ok(())
             }
-            Rank::BringsKey => &mut self.bringing_key,
-            Rank::Ordinary => &mut self.ordinary,
-        };
-        if queue.is_empty() && has_room {
-            return self.seal(&message, now, out);
+            _ => self.seal(&message, now, out),
         }
-        if waiting >= MAX_QUEUED_CONTROL {
-            return Err(SessionError::ControlStarved);
-        }
-        queue.push_back(message);
-        Ok(())
     }
 
-    /// Sends what was kept, as far as the pad goes.
+    /// Sends what was kept, as far as the pad goes, the highest rank first.
     pub(super) fn flush(&mut self, now: Duration, out: &mut VecDeque<Output>) -> Result<(), SessionError> {
-        while let Some(message) = self.bringing_key.front() {
-            if !self.has_room(message, now) {
-                return Ok(());
-            }
-            if let Some(message) = self.bringing_key.pop_front() {
-                self.seal(&message, now, out)?;
-            }
-        }
-        while let Some(message) = self.ordinary.front() {
-            if !self.has_room(message, now) {
-                return Ok(());
-            }
-            if let Some(message) = self.ordinary.pop_front() {
+        for rank in [Rank::ControlKey, Rank::Stock, Rank::Ordinary] {
+            while let Some(message) = self.waiting[rank as usize].pop_front() {
+                if !self.has_room(&message, now) {
+                    self.waiting[rank as usize].push_front(message);
+                    return Ok(());
+                }
                 self.seal(&message, now, out)?;
             }
         }

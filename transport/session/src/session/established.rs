@@ -10,7 +10,9 @@ use super::keys::{KeyRequestError, NoKey, Requests};
 use super::{Alignment, Common, Output};
 use crate::error::SessionError;
 use crate::flow::{FlowId, KeyBlock};
-use crate::limits::{AEAD_BLOCK_LEN, CONTROL_BLOCK_LEN, MAX_BLOCK_LEN, MAX_PENDING_OFFERS};
+use crate::limits::{
+    AEAD_BLOCK_LEN, CONTROL_BLOCK_LEN, CONTROL_LEAST_BLOCK_LEN, MAX_BLOCK_LEN, MAX_NAMED_BYTES, MAX_PENDING_OFFERS,
+};
 use crate::message::{AnnouncedKey, KeyOffer, Message};
 use crate::record::{RecordOpener, RecordSealer};
 use crate::suite::Suite;
@@ -28,6 +30,8 @@ pub(super) struct Established {
     inbound_offers: usize,
     /// The stock was empty when the control stream last asked; it asks again when stock comes.
     control_starved: bool,
+    /// Bytes that the control stream asks for next: less where the stock is low.
+    control_ask: u32,
     over: bool,
 }
 
@@ -52,6 +56,7 @@ impl Established {
             fetching: VecDeque::new(),
             inbound_offers: 0,
             control_starved: false,
+            control_ask: CONTROL_BLOCK_LEN,
             over: false,
         }
     }
@@ -102,7 +107,12 @@ impl Established {
     ) -> Result<(), SessionError> {
         let (mut start, mut rest) = (start, keys);
         while !rest.is_empty() {
-            let (keys, later) = rest.split_at(self.control_out.announceable(now).min(rest.len()));
+            let fits = rest.iter().scan(0, |sum, key| {
+                *sum += u64::from(key.len);
+                Some(*sum)
+            });
+            let named = fits.take_while(|sum| *sum <= MAX_NAMED_BYTES).count().max(1);
+            let (keys, later) = rest.split_at(self.control_out.announceable(now).min(named).min(rest.len()));
             self.send(Message::StockAnnounce { start, keys: keys.to_vec() }, now, out)?;
             start += keys.iter().map(|key| u64::from(key.len)).sum::<u64>();
             rest = later;
@@ -168,6 +178,7 @@ impl Established {
             }
             Err(why) => {
                 self.give_up(flow, why, out);
+                self.refill_control(now, out);
                 Ok(())
             }
         }
@@ -202,6 +213,7 @@ impl Established {
             Message::StockReady { through } => {
                 self.usable_through = self.usable_through.max(through);
                 self.control_starved = false;
+                self.control_ask = CONTROL_BLOCK_LEN;
                 out.push_back(Output::StockReady { through });
                 Ok(())
             }
@@ -269,6 +281,7 @@ impl Established {
             return Err(SessionError::Protocol { what: "a key was said to be in place that was not offered" });
         };
         if flow == Common::control() {
+            self.control_ask = CONTROL_BLOCK_LEN;
             self.control_out.install(block)?;
             return self.control_out.flush(now, out);
         }
@@ -279,7 +292,9 @@ impl Established {
     fn give_up(&mut self, flow: FlowId, why: NoKey, out: &mut Outputs) {
         if self.requests.abandon(flow) {
             if flow == Common::control() {
-                self.control_starved = true;
+                self.control_ask /= 2;
+                let too_little = why != NoKey::StockUsedUp || self.control_ask < CONTROL_LEAST_BLOCK_LEN;
+                self.control_starved = too_little || self.common.control_suite != Suite::Otp;
             } else {
                 out.push_back(Output::NoKey { flow, why });
             }
@@ -292,7 +307,7 @@ impl Established {
             return;
         }
         let suite = self.common.control_suite;
-        let len = if suite == Suite::Otp { CONTROL_BLOCK_LEN } else { AEAD_BLOCK_LEN };
+        let len = if suite == Suite::Otp { self.control_ask } else { AEAD_BLOCK_LEN };
         // Not pending, as just checked; if too many others are, the next message tries again.
         let _busy = self.request_key(flow, suite, len, 0, out);
     }

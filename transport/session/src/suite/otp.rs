@@ -61,18 +61,13 @@ impl OtpMac {
         let mut hash = self.0.clone();
         hash.update_padded(aad);
         let len = data.len();
-        pad.decrypt(
-            data,
-            hash,
-            |hash, piece| hash.update_padded(piece),
-            |hash, mask| {
-                let mut expected = finish(hash, aad.len(), len);
-                for (byte, mask) in expected.iter_mut().zip(mask) {
-                    *byte ^= mask;
-                }
-                tag.len() == mask.len() && bool::from(expected[..mask.len()].ct_eq(tag))
-            },
-        )
+        pad.decrypt(data, hash, UniversalHash::update_padded, |hash, mask| {
+            let mut expected = finish(hash, aad.len(), len);
+            for (byte, mask) in expected.iter_mut().zip(mask) {
+                *byte ^= mask;
+            }
+            tag.len() == mask.len() && bool::from(expected[..mask.len()].ct_eq(tag))
+        })
     }
 
     /// The unmasked tag of a handshake transcript.

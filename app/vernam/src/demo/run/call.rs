@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -13,12 +13,12 @@ use vernam_engine::{CallProposal, Command};
 use vernam_session::{HangUpReason, voice_datagram_len};
 
 use super::plan::{FRAME, codec, file_suite, wire_suite};
-use super::{PATIENCE, Show};
+use super::{FILE_PATIENCE, PATIENCE, Show};
 use crate::cli::{Eve, FileChoice};
 use crate::demo::events::{DemoEvent, EndReason, FileProgress, FileState, Person as Who, Suite, Words};
 use crate::demo::summary::{CallSummary, FileSummary, VoiceSummary};
 use crate::demo::world::network::sae;
-use crate::demo::world::person::Ended;
+use crate::demo::world::person::{Ended, Person, Scene};
 use crate::demo::world::voice::{DemoVoice, Tape, compare};
 
 /// What Alice writes, and what Bob answers.
@@ -80,11 +80,8 @@ impl Show<'_> {
         let proposal = CallProposal { suite: wire_suite(suite), codec: codec(self.options, suite)? };
         let mut voices = Vec::with_capacity(2);
         for who in Who::BOTH {
-            let speaker = if self.options.listen && who == Who::Bob {
-                Some(Speaker::open(None).context("--listen needs a loudspeaker")?)
-            } else {
-                None
-            };
+            let listen = self.options.listen && who == Who::Bob;
+            let speaker = if listen { Some(open_speaker()?) } else { None };
             let (own, wav) = (who.index(), self.wav(number, suite, who));
             voices.push(Box::new(DemoVoice::new(&self.speech[own], FRAME, &wav, speaker, tapes[own].clone())?));
         }
@@ -177,7 +174,7 @@ impl Show<'_> {
         sleep(Duration::from_millis(1_500)).await;
         self.write(Who::Alice, MESSAGE).await?;
         sleep(Duration::from_millis(1_500)).await;
-        self.send_file().await?;
+        self.start_file()?;
         sleep(Duration::from_millis(500)).await;
         self.write(Who::Bob, ANSWER).await
     }
@@ -197,51 +194,33 @@ impl Show<'_> {
         Ok(())
     }
 
-    async fn send_file(&mut self) -> anyhow::Result<()> {
-        let (suite, path) = (file_suite(self.options), self.file()?);
-        let bytes = std::fs::metadata(&path)?.len();
-        let name = Words::from(path.file_name().unwrap_or_default().to_string_lossy());
-        let began = Instant::now();
-        {
-            let mut now = self.scene.now.lock().unwrap_or_else(PoisonError::into_inner);
-            now.file = Some((name.clone(), suite, began));
-        }
-        let inbox = self.inbox(Who::Bob);
-        std::fs::create_dir_all(&inbox)?;
-        let [alice, bob] = &self.people;
-        let offered = FileProgress {
-            from: Who::Alice,
-            name: name.clone(),
-            state: FileState::Offered,
-            suite,
-            done_bytes: 0,
-            total_bytes: bytes,
-            elapsed_s: 0.0,
+    /// Starts the file on its way. It goes on beside the calls, however long the network makes it take.
+    fn start_file(&mut self) -> anyhow::Result<()> {
+        let errand = Errand {
+            people: self.people.clone(),
+            scene: Arc::clone(&self.scene),
+            suite: file_suite(self.options),
+            path: self.file()?,
+            inbox: self.inbox(Who::Bob),
         };
-        self.sink.emit(DemoEvent::File(offered)).await;
-        let wire = wire_suite(suite);
-        alice.tell(Command::SendFile { contact: alice.contact(), path: path.clone(), suite: wire }).await?;
-        let state = bob.until(PATIENCE, "the offer of the file", |state| state.offered.is_some()).await?;
-        let transfer = state.offered.unwrap_or_default();
-        bob.tell(Command::AcceptFile { contact: bob.contact(), transfer, folder: inbox }).await?;
-        let received = bob.until(PATIENCE * 2, "the file", |state| !state.files.is_empty()).await?;
-        let confirmed = alice.until(PATIENCE, "the receipt for the file", |state| !state.files.is_empty()).await?;
-        let outcome = |files: &[(bool, Result<_, String>)]| files.first().map(|(_, result)| result.clone());
-        let (there, here) = (outcome(&received.files), outcome(&confirmed.files));
-        let equal = match (&there, &here) {
-            (Some(Ok(there)), Some(Ok(here))) => same_file(&here.path, &there.path)? && here.hash == there.hash,
-            _ => false,
+        self.errand = Some(tokio::spawn(errand.run()));
+        Ok(())
+    }
+
+    /// Waits for the file, if it is still on its way.
+    pub(super) async fn finish_file(&mut self) -> anyhow::Result<()> {
+        let Some(mut errand) = self.errand.take() else { return Ok(()) };
+        let outcome = tokio::select! {
+            outcome = &mut errand => outcome.context("the transfer failed in an unforeseen way")??,
+            () = self.cancel.cancelled() => {
+                errand.abort();
+                let _aborted = errand.await;
+                return Ok(());
+            }
         };
-        let seconds = match &there {
-            Some(Ok(done)) => done.took.as_secs_f64(),
-            _ => began.elapsed().as_secs_f64(),
-        };
-        let detail = match there {
-            Some(Err(why)) => why,
-            _ => format!("{bytes} bytes under {suite} in {seconds:.2} s, BLAKE3 equal, renamed into place"),
-        };
-        self.promise("the file arrived whole", equal, &detail).await;
-        self.files.push(FileSummary { name, from: Who::Alice, suite, bytes, seconds, hash_equal: equal });
+        let (summary, detail) = outcome;
+        self.promise("the file arrived whole", summary.hash_equal, &detail).await;
+        self.files.push(summary);
         Ok(())
     }
 
@@ -297,7 +276,7 @@ impl Show<'_> {
         let detail =
             format!("{} blocks with {} sifted bits were discarded", made.discarded_blocks, made.discarded_sifted);
         self.promise("no key is made from a tapped line", made.discarded_blocks > 0, &detail).await;
-        let states = self.people.each_ref().map(super::Person::state);
+        let states = self.people.each_ref().map(|person| person.state());
         let refusal = states.iter().find_map(|state| state.kme_refusal.clone());
         if self.options.eve == Eve::NearTheEnd {
             let detail = refusal.clone().unwrap_or_else(|| "no refusal was seen".to_owned());
@@ -308,6 +287,67 @@ impl Show<'_> {
             states.iter().find_map(|state| state.alarm.clone()).unwrap_or_else(|| "nobody was told".to_owned());
         self.promise("both people see why", told, &detail).await;
     }
+}
+
+/// A file on its way from Alice to Bob.
+struct Errand {
+    people: [Arc<Person>; 2],
+    scene: Arc<Scene>,
+    suite: Suite,
+    path: PathBuf,
+    inbox: PathBuf,
+}
+
+impl Errand {
+    /// Offers it, accepts it, waits for both ends, and compares what arrived with what was sent.
+    async fn run(self) -> anyhow::Result<(FileSummary, String)> {
+        let Self { people: [alice, bob], scene, suite, path, inbox } = self;
+        let bytes = std::fs::metadata(&path)?.len();
+        let name = Words::from(path.file_name().unwrap_or_default().to_string_lossy());
+        let began = Instant::now();
+        {
+            let mut now = scene.now.lock().unwrap_or_else(PoisonError::into_inner);
+            now.file = Some((name.clone(), suite, began));
+        }
+        std::fs::create_dir_all(&inbox)?;
+        let offered = FileProgress {
+            from: Who::Alice,
+            name: name.clone(),
+            state: FileState::Offered,
+            suite,
+            done_bytes: 0,
+            total_bytes: bytes,
+            elapsed_s: 0.0,
+        };
+        scene.sink.emit(DemoEvent::File(offered)).await;
+        let wire = wire_suite(suite);
+        alice.tell(Command::SendFile { contact: alice.contact(), path: path.clone(), suite: wire }).await?;
+        let state = bob.until(PATIENCE, "the offer of the file", |state| state.offered.is_some()).await?;
+        let transfer = state.offered.unwrap_or_default();
+        bob.tell(Command::AcceptFile { contact: bob.contact(), transfer, folder: inbox }).await?;
+        let received = bob.until(FILE_PATIENCE, "the file", |state| !state.files.is_empty()).await?;
+        let confirmed = alice.until(PATIENCE, "the receipt for the file", |state| !state.files.is_empty()).await?;
+        let outcome = |files: &[(bool, Result<_, String>)]| files.first().map(|(_, result)| result.clone());
+        let (there, here) = (outcome(&received.files), outcome(&confirmed.files));
+        let hash_equal = match (&there, &here) {
+            (Some(Ok(there)), Some(Ok(here))) => same_file(&here.path, &there.path)? && here.hash == there.hash,
+            _ => false,
+        };
+        let seconds = match &there {
+            Some(Ok(done)) => done.took.as_secs_f64(),
+            _ => began.elapsed().as_secs_f64(),
+        };
+        let detail = match there {
+            Some(Err(why)) => why,
+            _ => format!("{bytes} bytes under {suite} in {seconds:.2} s, BLAKE3 equal, renamed into place"),
+        };
+        Ok((FileSummary { name, from: Who::Alice, suite, bytes, seconds, hash_equal }, detail))
+    }
+}
+
+/// The default loudspeaker, for `--listen`.
+pub(super) fn open_speaker() -> anyhow::Result<Speaker> {
+    Speaker::open(None).context("--listen needs a loudspeaker; without it the demo runs all the same")
 }
 
 fn same_file(one: &std::path::Path, other: &std::path::Path) -> anyhow::Result<bool> {
