@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
 use vernam_quic::{Connection, Endpoint, Lane, QuicError};
 use vernam_session::{Role, Suite};
 
 use crate::event::{Command, Event};
-use crate::limits::{COMMANDS, EVENTS};
+use crate::limits::{COMMAND_PATIENCE, COMMANDS, CROSSING, EVENTS, FILES_LANE_PAUSE, GOODBYE};
 use crate::peer::{self, Shared};
 use crate::source::KeySource;
 use crate::stocks::{OpenStocks, Stocks};
@@ -71,6 +73,7 @@ impl Engine {
             stocks: config.stocks,
             contacts: config.contacts,
             peers: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             ended,
             dialled,
             dialling: BTreeSet::new(),
@@ -99,6 +102,8 @@ struct Running {
     stocks: OpenStocks,
     contacts: BTreeMap<String, Contact>,
     peers: BTreeMap<String, PeerHandle>,
+    /// New connections of contacts whose old conversation is still ending.
+    waiting: BTreeMap<String, Started>,
     ended: mpsc::Sender<(String, Option<String>)>,
     dialled: mpsc::Sender<Dialled>,
     dialling: BTreeSet<String>,
@@ -107,7 +112,18 @@ struct Running {
 /// A contact that was dialled, where, and what came of it.
 type Dialled = (String, SocketAddr, Result<Connection, QuicError>);
 
+/// A connection that a conversation is to begin over.
+struct Started {
+    connection: Connection,
+    /// Where we dialled; `None` if the contact did.
+    dialled: Option<SocketAddr>,
+}
+
 struct PeerHandle {
+    connection: Connection,
+    /// Whether we dialled.
+    ours: bool,
+    began: Instant,
     commands: mpsc::Sender<Command>,
     lanes: mpsc::Sender<Connection>,
     task: JoinHandle<()>,
@@ -135,15 +151,21 @@ impl Running {
                 Some((contact, addr, answer)) = answers.recv() => self.answered(contact, addr, answer).await,
                 Some((contact, why)) = ends.recv() => {
                     self.peers.remove(&contact);
-                    self.tell(Event::Disconnected { contact, why }).await;
+                    self.tell(Event::Disconnected { contact: contact.clone(), why }).await;
+                    if let Some(next) = self.waiting.remove(&contact) {
+                        self.begin(next).await;
+                    }
                 }
             }
         }
         // Without their commands' other end the conversations say goodbye.
-        for (contact, peer) in std::mem::take(&mut self.peers) {
-            let PeerHandle { commands, lanes, task } = peer;
-            drop((commands, lanes));
-            let _ended = task.await;
+        let peers = std::mem::take(&mut self.peers);
+        let ending: Vec<_> = peers.into_iter().map(|(contact, peer)| (contact, peer.task, peer.connection)).collect();
+        for (contact, mut task, connection) in ending {
+            if timeout(GOODBYE, &mut task).await.is_err() {
+                task.abort();
+                connection.close(0, "done");
+            }
             self.tell(Event::Disconnected { contact, why: None }).await;
         }
     }
@@ -171,7 +193,14 @@ impl Running {
         };
         match self.peers.get(&contact) {
             Some(peer) => {
-                let _ended = peer.commands.send(command).await;
+                let text = match peer.commands.send_timeout(command, COMMAND_PATIENCE).await {
+                    Ok(()) => return,
+                    Err(SendTimeoutError::Timeout(_)) => {
+                        format!("too much is waiting for {contact}: this was not done")
+                    }
+                    Err(SendTimeoutError::Closed(_)) => format!("the conversation with {contact} is over"),
+                };
+                self.tell(Event::Warning { contact, text }).await;
             }
             None => {
                 let text = format!("{contact} is not connected");
@@ -202,10 +231,12 @@ impl Running {
     async fn answered(&mut self, contact: String, addr: SocketAddr, answer: Result<Connection, QuicError>) {
         self.dialling.remove(&contact);
         match answer {
-            Ok(connection) if self.peers.contains_key(&contact) => connection.close(3, "already connected"),
             Ok(connection) => {
-                self.begin(connection, Role::Initiator).await;
-                self.dial_files_lane(contact, addr);
+                // Both dialled at once: the one with the smaller name wins, at both ends.
+                if self.peers.contains_key(&contact) && *self.shared.name > *contact {
+                    return connection.close(3, "already connected");
+                }
+                self.begin_or_replace(Started { connection, dialled: Some(addr) }).await;
             }
             Err(error) => self.tell(Event::Disconnected { contact, why: Some(error.to_string()) }).await,
         }
@@ -216,11 +247,22 @@ impl Running {
         let Some(peer) = self.peers.get(&contact) else { return };
         let (endpoint, lanes) = (self.endpoint.clone(), peer.lanes.clone());
         tokio::spawn(async move {
-            match endpoint.dial(addr, &contact, Lane::Files).await {
-                Ok(lane) => {
-                    let _ended = lanes.send(lane).await;
+            // As long as the conversation lives, the second connection is made again whenever it is lost.
+            while !lanes.is_closed() {
+                match endpoint.dial(addr, &contact, Lane::Files).await {
+                    Ok(lane) => {
+                        let _ended = lanes.send(lane.clone()).await;
+                        tokio::select! {
+                            why = lane.closed() => tracing::debug!(%why, "the files' connection is lost"),
+                            () = lanes.closed() => lane.close(0, "done"),
+                        }
+                    }
+                    Err(error) => tracing::warn!(%error, "no second connection: files cannot be sent"),
                 }
-                Err(error) => tracing::warn!(%error, "no second connection: files cannot be sent"),
+                tokio::select! {
+                    () = sleep(FILES_LANE_PAUSE) => {}
+                    () = lanes.closed() => {}
+                }
             }
         });
     }
@@ -232,8 +274,13 @@ impl Running {
                 tracing::info!(%contact, "not among the contacts");
                 connection.close(2, "not among the contacts");
             }
-            Lane::Main if self.peers.contains_key(&contact) => connection.close(3, "already connected"),
-            Lane::Main => self.begin(connection, Role::Responder).await,
+            Lane::Main => {
+                let crossing = |peer: &PeerHandle| peer.ours && peer.began.elapsed() < CROSSING;
+                if self.peers.get(&contact).is_some_and(crossing) && *self.shared.name < *contact {
+                    return connection.close(3, "already connected");
+                }
+                self.begin_or_replace(Started { connection, dialled: None }).await;
+            }
             Lane::Files => match self.peers.get(&contact) {
                 Some(peer) => {
                     let _ended = peer.lanes.try_send(connection);
@@ -243,7 +290,19 @@ impl Running {
         }
     }
 
-    async fn begin(&mut self, connection: Connection, role: Role) {
+    /// A contact that connects anew has lost the old connection, whatever we still think of it.
+    async fn begin_or_replace(&mut self, started: Started) {
+        let contact = started.connection.peer_name();
+        let Some(peer) = self.peers.get(contact) else { return self.begin(started).await };
+        peer.connection.close(3, "connected anew");
+        if let Some(older) = self.waiting.insert(contact.to_owned(), started) {
+            older.connection.close(3, "connected anew");
+        }
+    }
+
+    async fn begin(&mut self, started: Started) {
+        let Started { connection, dialled } = started;
+        let role = if dialled.is_some() { Role::Initiator } else { Role::Responder };
         let contact = connection.peer_name().to_owned();
         let Some(settings) = self.contacts.get(&contact).cloned() else { return };
         let key_exchange = format!("{:?}", connection.negotiated_key_exchange());
@@ -258,10 +317,16 @@ impl Running {
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (lanes, lane_receiver) = mpsc::channel(2);
         let (shared, ended, name) = (Arc::clone(&self.shared), self.ended.clone(), contact.clone());
+        let handle = connection.clone();
         let task = tokio::spawn(async move {
             let why = peer::run(shared, settings, role, connection, stocks, receiver, lane_receiver).await;
             let _gone = ended.send((name, why)).await;
         });
-        self.peers.insert(contact, PeerHandle { commands, lanes, task });
+        let (ours, began) = (dialled.is_some(), Instant::now());
+        let peer = PeerHandle { connection: handle, ours, began, commands, lanes, task };
+        self.peers.insert(contact.clone(), peer);
+        if let Some(addr) = dialled {
+            self.dial_files_lane(contact, addr);
+        }
     }
 }

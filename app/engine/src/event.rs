@@ -1,6 +1,7 @@
 //! What the application tells the engine, and what the engine tells the application.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -122,6 +123,16 @@ pub enum Command {
     },
 }
 
+/// The words of a message. Printed for debugging it shows its length only, so that no log can hold it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MessageBody(pub String);
+
+impl fmt::Debug for MessageBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MessageBody({} bytes)", self.0.len())
+    }
+}
+
 /// What happened.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -213,7 +224,7 @@ pub enum Event {
         /// The sender's number for it.
         id: u64,
         /// What.
-        body: String,
+        body: MessageBody,
     },
     /// A text message was sealed and sent.
     TextSent {

@@ -27,7 +27,7 @@ const RESERVED: [&str; 22] = [
 /// characters, nothing reserved, never empty.
 pub(crate) fn safe_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
-    let steers = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let steers = |c: char| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let forbidden = |c: char| c.is_control() || steers(c) || "<>:\"|?*".contains(c);
     let mut safe: String = last.chars().map(|c| if forbidden(c) { '_' } else { c }).collect();
     while safe.len() > 200 {

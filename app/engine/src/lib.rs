@@ -21,7 +21,7 @@ mod source;
 mod stocks;
 
 pub use engine::{Contact, Engine, EngineConfig, EngineError};
-pub use event::{Account, CallProposal, CallStats, Command, Event, FileDone, VoiceIo};
+pub use event::{Account, CallProposal, CallStats, Command, Event, FileDone, MessageBody, VoiceIo};
 pub use files::pad_cost as file_pad_cost;
 pub use source::{KeySource, LinkHealth, Reply, Room, SourceError};
 pub use stocks::{OpenStocks, StockPair};

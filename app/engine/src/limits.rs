@@ -21,6 +21,17 @@ pub const RING_TIMEOUT: Duration = Duration::from_mins(1);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a flow waits for the key that it asked for.
 pub const KEY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the engine waits for a conversation that does not take its commands.
+pub const COMMAND_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a conversation may take to say goodbye when the engine ends.
+pub const GOODBYE: Duration = Duration::from_secs(5);
+/// How long whoever said goodbye waits for the other side to close the connection.
+pub const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Two people who dial each other within this time meant the same conversation; later, the newer one replaces one that
+/// is probably dead.
+pub const CROSSING: Duration = Duration::from_secs(5);
+/// Before the files' connection is dialled again.
+pub const FILES_LANE_PAUSE: Duration = Duration::from_secs(1);
 /// How often gauges are reported, stock is filled and old keys are replaced.
 pub const TICK: Duration = Duration::from_millis(200);
 /// How often the key source is asked how it stands, where nothing else makes it worth asking.

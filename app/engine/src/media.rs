@@ -205,7 +205,9 @@ impl Media {
             }
             Err(KeyError::NeedKey) => {
                 self.stats.unsent += 1;
-                if self.supply == Supply::Over && self.parts.inputs.try_send(Input::VoiceKeyOver).is_ok() {
+                if self.supply == Supply::Over
+                    && self.parts.inputs.try_send(Input::VoiceKeyOver(FlowId::of::<Voice>(self.parts.call))).is_ok()
+                {
                     self.supply = Supply::OverAndTold;
                 }
             }

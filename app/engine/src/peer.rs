@@ -27,7 +27,7 @@ use self::texts::Texts;
 use self::transfers::Transfers;
 use crate::engine::Contact;
 use crate::event::{Account, CallStats, Command, Event, FileDone};
-use crate::limits::{FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, MAX_EARLY_BLOCKS, TICK};
+use crate::limits::{FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, KEY_TIMEOUT, LAST_WORDS, MAX_EARLY_BLOCKS, TICK};
 use crate::records::FlowKey;
 use crate::source::{KeySource, Room, SourceError};
 use crate::stocks::Stocks;
@@ -53,12 +53,14 @@ pub(crate) enum Input {
     /// The call's own task tells how it goes.
     CallTick(Box<CallStats>),
     /// The call has no key left to send with.
-    VoiceKeyOver,
+    VoiceKeyOver(FlowId),
     /// A text message was opened.
     Text(Vec<u8>),
     /// A text message was sealed and written.
     TextSent { id: u64, suite: Suite },
-    /// The text flow failed.
+    /// A text message could not be sent; the next one may be.
+    TextUnsent(String),
+    /// A text flow failed.
     TextFailed(String),
     /// How a transfer goes.
     FileProgress { transfer: u32, sending: bool, done: u64, size: u64 },
@@ -97,6 +99,8 @@ pub(crate) struct Peer {
     texts: Texts,
     transfers: Transfers,
     closed: Option<End>,
+    /// We said goodbye first: the peer has the last word.
+    said_bye: bool,
 }
 
 /// How a conversation ended.
@@ -125,7 +129,13 @@ pub(crate) async fn run(
     let contact: Arc<str> = connection.peer_name().into();
     let (inputs, mut received) = mpsc::channel(INPUTS);
     let started = start(&shared, &contact, role, &connection, &stocks, settings.suites.clone());
-    let (session, control_out, handshake_bytes) = match started.await {
+    let started = tokio::select! {
+        started = timeout(HANDSHAKE_TIMEOUT, started) => {
+            started.unwrap_or_else(|_late| Err("the source of keys did not answer in time".to_owned()))
+        }
+        error = connection.closed() => Err(error.to_string()),
+    };
+    let (session, control_out, handshake_bytes) = match started {
         Ok(started) => started,
         Err(why) => {
             connection.close(1, "no key");
@@ -152,6 +162,7 @@ pub(crate) async fn run(
         texts: Texts::default(),
         transfers: Transfers::default(),
         closed: None,
+        said_bye: false,
         shared,
         settings,
         connection,
@@ -164,6 +175,12 @@ pub(crate) async fn run(
         peer.obey().await;
         if let Some(end) = peer.closed.take() {
             listening.abort();
+            // A file that is through is through, whatever ended the conversation.
+            while let Ok(input) = received.try_recv() {
+                if matches!(input, Input::FileEnded { .. }) {
+                    peer.input(input).await;
+                }
+            }
             return peer.end(end).await;
         }
         tokio::select! {
@@ -172,7 +189,7 @@ pub(crate) async fn run(
                 Some(command) => peer.command(command).await,
                 None => {
                     open = false;
-                    peer.session.bye(peer.now());
+                    peer.say_bye().await;
                 }
             },
             Some(input) = received.recv() => peer.input(input).await,
@@ -284,9 +301,7 @@ impl Peer {
                 let _nobody_waits = reply.send(account);
             }
             Command::Disconnect { .. } => {
-                self.hang_up(vernam_session::HangUpReason::HungUp).await;
-                let now = self.now();
-                self.session.bye(now);
+                self.say_bye().await;
             }
             // Handled by the engine before there is a conversation.
             Command::Connect { .. } => {}
@@ -317,12 +332,17 @@ impl Peer {
             Input::CallTick(stats) => {
                 let _missed = self.shared.events.try_send(Event::CallTick { contact: self.name(), stats });
             }
-            Input::VoiceKeyOver => self.hang_up(vernam_session::HangUpReason::KeyUsedUp).await,
+            Input::VoiceKeyOver(flow) if self.call.is_flow(flow) => {
+                self.hang_up(vernam_session::HangUpReason::KeyUsedUp).await;
+            }
+            // Of a call that is over already.
+            Input::VoiceKeyOver(_) => {}
             Input::Text(record) => self.text_opened(&record).await,
             Input::TextSent { id, suite } => {
                 self.tell(Event::TextSent { contact: self.name(), id, suite }).await;
             }
-            Input::TextFailed(why) => self.text_failed(why).await,
+            Input::TextUnsent(why) => self.warn(format!("a message was not sent: {why}")).await,
+            Input::TextFailed(why) => self.warn(format!("text messages stopped: {why}")).await,
             Input::FileProgress { transfer, sending, done, size } => {
                 let contact = self.name();
                 let event = Event::FileProgress { contact, transfer, sending, done, size };
@@ -336,11 +356,11 @@ impl Peer {
     async fn obey(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Send(bytes) => {
-                    if self.control_out.write_all(&bytes).await.is_err() {
-                        self.closed = Some(End::badly("the connection was lost"));
-                    }
-                }
+                Output::Send(bytes) => match timeout(KEY_TIMEOUT, self.control_out.write_all(&bytes)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_lost)) => self.closed = Some(End::badly("the connection was lost")),
+                    Err(_elapsed) => self.closed = Some(End::badly("the other side takes nothing any more")),
+                },
                 Output::FetchHandshakeKeys(keys) => self.fetch_handshake_keys(keys),
                 Output::Align { outbound, inbound } => {
                     if let Err(error) = self.stocks.align(outbound, inbound).await {
@@ -371,6 +391,9 @@ impl Peer {
     async fn established(&mut self, suite: Suite) {
         self.texts.suite = Some(suite);
         self.open_text_flow();
+        if let Some(stream) = self.texts.early.take() {
+            self.text_stream(stream);
+        }
         self.tell(Event::Established { contact: self.name(), suite }).await;
     }
 
@@ -466,23 +489,37 @@ impl Peer {
         let _missed = self.shared.events.try_send(event);
     }
 
+    async fn say_bye(&mut self) {
+        self.hang_up(vernam_session::HangUpReason::HungUp).await;
+        let now = self.now();
+        self.session.bye(now);
+        self.said_bye = true;
+    }
+
     /// Ends everything that runs, lets the last bytes out, and closes the connection.
+    ///
+    /// The end of a QUIC connection takes what the peer has received and not yet read with it. So whoever said goodbye
+    /// waits for the other side to read it and to close.
     async fn end(mut self, end: End) -> Option<String> {
         let why = match end {
             End::Properly => None,
-            End::Badly(why) => Some(why),
+            // What ended the connection says more than what broke for want of it.
+            End::Badly(why) => Some(self.connection.close_reason().map_or(why, |reason| reason.to_string())),
         };
         self.end_call_at_once().await;
-        self.transfers.abort();
+        self.end_transfers().await;
         self.texts.abort();
-        if why.is_none() {
+        if why.is_none() && self.said_bye {
             let _closed = self.control_out.finish();
-            let _late = timeout(Duration::from_secs(2), self.control_out.stopped()).await;
+            let _late = timeout(LAST_WORDS, self.connection.closed()).await;
         }
         if let Some(lane) = &self.files_lane {
             lane.close(0, "done");
         }
-        self.connection.close(0, "done");
+        match why {
+            None => self.connection.close(0, "done"),
+            Some(_) => self.connection.close(1, "the conversation failed on the other side"),
+        }
         why
     }
 }

@@ -21,7 +21,7 @@ pub(crate) enum FlowError {
     KeyTimeout,
     #[error("the conversation ended")]
     Gone,
-    #[error("the connection was lost")]
+    #[error("the connection was lost, or the other side takes no more")]
     Lost,
     #[error("the data was cut off before its end")]
     Truncated,
@@ -131,10 +131,13 @@ impl<P: Purpose> RecordWriter<P> {
     }
 
     fn take_keys(&mut self) {
-        while let Ok(Ok(block)) = self.keys.try_recv() {
+        while let Ok(answer) = self.keys.try_recv() {
             self.asked = false;
-            // Out of turn it cannot be: one is asked for at a time.
-            let _installed = self.sealer.install(block);
+            // A no to a request ahead of time is no reason to stop: it is asked again when the key is needed.
+            if let Ok(block) = answer {
+                // Out of turn it cannot be: one is asked for at a time.
+                let _installed = self.sealer.install(block);
+            }
         }
     }
 

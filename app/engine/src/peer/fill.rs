@@ -1,9 +1,12 @@
 //! Filling the outbound stock up to its mark while there is time.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use vernam_store::StockKey;
+use vernam_session::AnnouncedKey;
+use vernam_session::limits::MAX_KEY_LEN;
+use vernam_store::{MAX_APPEND_BYTES, StockKey};
 
 use super::key::announced;
 use super::{Input, Peer};
@@ -16,8 +19,10 @@ use crate::source::{Room, SourceError};
 pub(super) struct Fill {
     /// The source has been asked and has not answered.
     asking: bool,
-    /// Keys were announced and the peer has not said that it has them.
-    pub(super) announcing: bool,
+    /// Keys were announced up to this position and the peer has not said that it has them all.
+    pub(super) announced_to: Option<u64>,
+    /// Announcements of the peer whose keys are still to be collected, in order; the first is being.
+    pub(super) collecting: VecDeque<(u64, Vec<AnnouncedKey>)>,
     /// Not to be asked again before.
     not_before: Duration,
     /// What the source last said no with.
@@ -36,7 +41,7 @@ impl Peer {
     /// Asks the source how it stands: that tells the gauges, and whether there is something to take.
     pub(super) fn fill_stock(&mut self) {
         let now = self.now();
-        if self.fill.asking || self.fill.announcing || now < self.fill.not_before {
+        if self.fill.asking || self.fill.announced_to.is_some() || now < self.fill.not_before {
             return;
         }
         self.fill.asking = true;
@@ -95,12 +100,15 @@ impl Peer {
             }
         };
         self.fill.refusal = None;
+        if keys.is_empty() {
+            return self.fill.pause(now, None);
+        }
         let names = announced(&keys);
         let len: u64 = names.iter().map(|key| u64::from(key.len)).sum();
         match self.stocks.with(move |pair| pair.outbound.append(keys)).await {
             Ok(range) => {
                 self.account.stocked_outbound += len;
-                self.fill.announcing = true;
+                self.fill.announced_to = Some(range.end);
                 self.session.announce(range.start, &names, now);
             }
             Err(error) => {
@@ -113,7 +121,9 @@ impl Peer {
 
     pub(super) fn stock_ready(&mut self, through: u64) {
         self.usable = self.usable.max(through);
-        self.fill.announcing = false;
+        if self.fill.announced_to.is_some_and(|end| through >= end) {
+            self.fill.announced_to = None;
+        }
         self.call.stock_came();
         self.tell_stock();
     }
@@ -142,8 +152,8 @@ impl Peer {
 
 /// How many keys of how many bytes to ask for, so that `want` bytes are covered as far as the source has them.
 fn portion(want: u64, room: &Room) -> Option<(u32, u32)> {
-    let (min, max) = (u64::from(room.min_key.max(1)), u64::from(room.max_key));
-    if want == 0 || max == 0 || room.available < min {
+    let (min, max) = (u64::from(room.min_key.max(1)), u64::from(room.max_key).min(MAX_KEY_LEN as u64));
+    if want == 0 || max < min || room.available < min {
         return None;
     }
     let worth = MIN_STOCK_KEY.clamp(min, max.max(min));
@@ -151,7 +161,10 @@ fn portion(want: u64, room: &Room) -> Option<(u32, u32)> {
     if len < worth {
         return None;
     }
-    let number = (want.div_ceil(len)).min(room.available / len).clamp(1, u64::from(room.max_keys.clamp(1, 128)));
+    let number = (want.div_ceil(len))
+        .min(room.available / len)
+        .min(MAX_APPEND_BYTES / len)
+        .clamp(1, u64::from(room.max_keys.clamp(1, 128)));
     Some((u32::try_from(number).ok()?, u32::try_from(len).ok()?))
 }
 

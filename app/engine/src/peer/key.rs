@@ -24,7 +24,12 @@ pub(super) async fn for_handshake(
     // A KME may give fewer keys a request than are needed.
     while keys.len() < number {
         let more = (number - keys.len()).min(room.max_keys.max(1) as usize);
-        keys.extend(source.take(contact, u32::try_from(more).unwrap_or(1), len).await?);
+        let more = source.take(contact, u32::try_from(more).unwrap_or(1), len).await?;
+        if more.is_empty() {
+            let reason = "the source of keys gave none".to_owned();
+            return Err(SourceError { reason, retry_after: None, refused: false });
+        }
+        keys.extend(more);
     }
     Ok((announced(&keys), Material::from_source(joined(&keys))))
 }
@@ -68,7 +73,16 @@ impl Peer {
         });
     }
 
-    pub(super) fn fetch_stock(&self, start: u64, keys: Vec<AnnouncedKey>) {
+    /// Announced keys are collected one announcement after the other: they are appended in the order of their positions.
+    pub(super) fn fetch_stock(&mut self, start: u64, keys: Vec<AnnouncedKey>) {
+        self.fill.collecting.push_back((start, keys));
+        if self.fill.collecting.len() == 1 {
+            self.collect_next();
+        }
+    }
+
+    fn collect_next(&self) {
+        let Some((start, keys)) = self.fill.collecting.front().cloned() else { return };
         let (source, contact, inputs) =
             (Arc::clone(&self.shared.source), Arc::clone(&self.contact), self.inputs.clone());
         tokio::spawn(async move {
@@ -106,6 +120,8 @@ impl Peer {
         }
         let now = self.now();
         self.session.handle_stock_fetched(start, stored.is_ok(), now);
+        self.fill.collecting.pop_front();
+        self.collect_next();
     }
 
     pub(super) async fn drop_outbound(&mut self, start: u64) {
@@ -113,20 +129,30 @@ impl Peer {
         if let Err(error) = dropped {
             self.warn(error.to_string()).await;
         }
-        self.fill.announcing = false;
+        self.fill.announced_to = None;
         self.fill.pause(self.now(), None);
         self.warn(format!("{}'s KME does not have the key that ours gave; it was dropped", self.contact)).await;
     }
 
     pub(super) async fn take_outbound(&mut self, flow: FlowId, suite: Suite, len: u32, through: u64) {
-        let slot = self.call.slot_of(flow);
+        // A file takes what there is, byte by byte.
+        let slot = if flow.purpose == vernam_key::File::CODE { Some(1) } else { self.call.slot_of(flow) };
         let taken = self.stocks.with(move |pair| {
             let status = pair.outbound.status();
-            let usable = through.saturating_sub(status.cursor).min(status.contiguous);
-            let len = shorten(u64::from(len), usable, slot).ok_or(NoKey::StockUsedUp)?;
-            pair.outbound.take(len).map(|taken| (taken.start, taken.material)).map_err(|error| {
-                tracing::error!(%error, "the outbound stock failed");
-                NoKey::Store
+            let (len, usable) = (u64::from(len), through.saturating_sub(status.cursor).min(status.contiguous));
+            let len = match shorten(len, usable, slot) {
+                Some(len) => len,
+                // A gap ends the run at hand. What is left before it is given up for the key behind it, which the peer has.
+                None if through >= status.end && status.available >= len => len,
+                None => return Err(NoKey::StockUsedUp),
+            };
+            let taken = pair.outbound.take(len).map(|taken| (taken.start, taken.material));
+            taken.map_err(|error| match error {
+                vernam_store::Error::NotEnough { .. } => NoKey::StockUsedUp,
+                error => {
+                    tracing::error!(%error, "the outbound stock failed");
+                    NoKey::Store
+                }
             })
         });
         let taken = taken.await;

@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::JoinHandle;
 use vernam_key::Text;
 use vernam_quic::RecvStream;
@@ -10,9 +11,9 @@ use vernam_session::limits::MAX_TEXT;
 use vernam_session::{FlowId, Message, StreamHeader, Suite, TextMessage};
 
 use super::{Input, Peer};
-use crate::event::Event;
+use crate::event::{Event, MessageBody};
 use crate::limits::{COMMANDS, TEXT_BLOCK};
-use crate::records::{FlowKey, RecordReader, RecordWriter};
+use crate::records::{FlowError, FlowKey, RecordReader, RecordWriter};
 
 /// The state of both text flows.
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub(super) struct Texts {
     last_id: u64,
     out: Option<mpsc::Sender<TextMessage>>,
     inbound_keys: Option<mpsc::Receiver<FlowKey<vernam_key::Inbound>>>,
+    /// The peer's stream, where it came before the conversation stood here.
+    pub(super) early: Option<RecvStream>,
     tasks: Vec<JoinHandle<()>>,
 }
 
@@ -55,32 +58,49 @@ impl Peer {
             return self.warn(text).await;
         }
         if self.texts.out.is_none()
-            && let Err(why) = self.start_text_writer(suite).await
+            && let Err(why) = self.start_text_writer(suite)
         {
-            return self.text_failed(why).await;
+            return self.warn(format!("the message was not sent: {why}")).await;
         }
-        let queued = self.texts.out.as_ref().is_some_and(|out| out.try_send(message).is_ok());
-        if !queued {
-            self.warn("too many messages are waiting to be sent: this one was not").await;
+        match self.texts.out.as_ref().map(|out| out.try_send(message)) {
+            Some(Ok(())) => {}
+            Some(Err(TrySendError::Full(_))) => {
+                self.warn("too many messages are waiting to be sent: this one was not").await;
+            }
+            Some(Err(TrySendError::Closed(_))) | None => {
+                self.warn("text messages have stopped: connect anew; this one was not sent").await;
+            }
         }
     }
 
-    async fn start_text_writer(&mut self, suite: Suite) -> Result<(), String> {
+    fn start_text_writer(&mut self, suite: Suite) -> Result<(), String> {
         let flow = Texts::flow();
-        let keys = self.open_route_out(flow);
-        let mut stream = self.connection.open_uni().await.map_err(|error| error.to_string())?;
-        stream.write_all(&StreamHeader(flow).to_bytes()).await.map_err(|error| error.to_string())?;
         let sealer = self.session.record_sealer::<Text>(0).map_err(|error| error.to_string())?;
-        let mut writer = RecordWriter::new(stream, sealer, keys, self.inputs.clone(), flow, suite);
+        let keys = self.open_route_out(flow);
         let (sender, mut queue) = mpsc::channel::<TextMessage>(COMMANDS);
-        let (inputs, epoch) = (self.inputs.clone(), self.shared.epoch);
+        let (connection, inputs, epoch) = (self.connection.clone(), self.inputs.clone(), self.shared.epoch);
         self.texts.tasks.push(tokio::spawn(async move {
+            // In the flow's own task: a peer that allows no more streams holds nobody else up.
+            let opened = async {
+                let mut stream = connection.open_uni().await.map_err(|error| error.to_string())?;
+                stream.write_all(&StreamHeader(flow).to_bytes()).await.map_err(|error| error.to_string())?;
+                Ok::<_, String>(stream)
+            };
+            let mut writer = match opened.await {
+                Ok(stream) => RecordWriter::new(stream, sealer, keys, inputs.clone(), flow, suite),
+                Err(why) => {
+                    let _gone = inputs.send(Input::TextFailed(why)).await;
+                    return;
+                }
+            };
             while let Some(message) = queue.recv().await {
                 let record = message.encode();
                 let block = TEXT_BLOCK.max(RecordWriter::<Text>::pad_for(record.len()));
                 let sent = writer.write_whole(&record, block, epoch.elapsed()).await;
                 let input = match sent {
                     Ok(()) => Input::TextSent { id: message.id, suite },
+                    // Nothing was written: the flow lives on, and the next message may find key again.
+                    Err(error @ (FlowError::NoKey(_) | FlowError::KeyTimeout)) => Input::TextUnsent(error.to_string()),
                     Err(error) => Input::TextFailed(error.to_string()),
                 };
                 let failed = matches!(input, Input::TextFailed(_));
@@ -95,7 +115,13 @@ impl Peer {
 
     /// The peer opened its text stream; a second one is dropped.
     pub(super) fn text_stream(&mut self, stream: RecvStream) {
-        let Some(keys) = self.texts.inbound_keys.take() else { return };
+        let Some(keys) = self.texts.inbound_keys.take() else {
+            // The peer may stand before we do; its stream then overtakes the last words of its handshake.
+            if self.texts.suite.is_none() {
+                self.texts.early = Some(stream);
+            }
+            return;
+        };
         let Ok(opener) = self.session.record_opener::<Text>(0) else { return };
         let inputs = self.inputs.clone();
         let mut reader = RecordReader::new(stream, opener, keys, inputs.clone());
@@ -117,16 +143,12 @@ impl Peer {
     pub(super) async fn text_opened(&mut self, record: &[u8]) {
         match TextMessage::decode(record) {
             Ok(TextMessage { id, body, .. }) => {
+                let body = MessageBody(body);
                 self.tell(Event::TextReceived { contact: self.name(), id, body }).await;
                 let now = self.now();
                 self.session.send(Message::TextDelivered { id }, now);
             }
             Err(why) => self.tell(Event::Refused { contact: self.name(), why }).await,
         }
-    }
-
-    pub(super) async fn text_failed(&mut self, why: String) {
-        self.texts.out = None;
-        self.warn(format!("text messages stopped: {why}")).await;
     }
 }

@@ -38,6 +38,13 @@ struct Receiving {
     task: Option<JoinHandle<()>>,
 }
 
+impl Receiving {
+    /// Nobody has taken it yet.
+    fn is_open(&self) -> bool {
+        self.accepted.is_none() && self.task.is_none()
+    }
+}
+
 struct Accepted {
     folder: PathBuf,
     keys: mpsc::Receiver<FlowKey<Inbound>>,
@@ -45,11 +52,20 @@ struct Accepted {
 }
 
 impl Transfers {
-    pub(super) fn abort(&mut self) {
-        let tasks = self.sending.values_mut().map(|sending| sending.task.take());
-        for task in tasks.chain(self.receiving.values_mut().map(|receiving| receiving.task.take())).flatten() {
-            task.abort();
-        }
+    /// Ends all, and says which they were and whether they were ours.
+    fn abort(&mut self) -> Vec<(u32, bool)> {
+        let sending = std::mem::take(&mut self.sending).into_iter().map(|(number, one)| (number, true, one.task));
+        let receiving = std::mem::take(&mut self.receiving).into_iter();
+        let receiving = receiving.map(|(number, one)| (number, false, one.task));
+        sending
+            .chain(receiving)
+            .map(|(number, ours, task)| {
+                if let Some(task) = task {
+                    task.abort();
+                }
+                (number, ours)
+            })
+            .collect()
     }
 }
 
@@ -88,7 +104,11 @@ impl Peer {
         let theirs = transfer % 2 == u32::from(self.role.other().code());
         let known = self.transfers.receiving.contains_key(&transfer);
         let full = self.transfers.receiving.len() >= MAX_TRANSFERS;
-        if !theirs || known || full || !self.session.allows(terms.suite) {
+        if known {
+            // Its number is taken: the first offer stands.
+            return;
+        }
+        if !theirs || full || !self.session.allows(terms.suite) {
             return self.decline_file(transfer);
         }
         terms.name = safe_name(&terms.name);
@@ -99,7 +119,7 @@ impl Peer {
 
     pub(super) async fn accept_file(&mut self, transfer: u32, folder: PathBuf) {
         let now = self.now();
-        let open = self.transfers.receiving.get(&transfer).is_some_and(|receiving| receiving.accepted.is_none());
+        let open = self.transfers.receiving.get(&transfer).is_some_and(Receiving::is_open);
         if !open {
             return self.warn("there is no such offer").await;
         }
@@ -116,7 +136,10 @@ impl Peer {
     }
 
     pub(super) fn decline_file(&mut self, transfer: u32) {
-        self.transfers.receiving.remove(&transfer);
+        if let Some(Receiving { task: Some(task), .. }) = self.transfers.receiving.remove(&transfer) {
+            task.abort();
+        }
+        self.routes_in.remove(&FlowId::of::<File>(transfer));
         let now = self.now();
         self.session.send(Message::FileDecline { transfer }, now);
     }
@@ -215,6 +238,7 @@ impl Peer {
 
     pub(super) async fn file_stored(&mut self, transfer: u32, whole: bool) {
         let Some(mut sending) = self.transfers.sending.remove(&transfer) else { return };
+        self.routes_out.remove(&FlowId::of::<File>(transfer));
         if let Some(task) = sending.task.take().filter(|_| !whole) {
             task.abort();
         }
@@ -227,6 +251,9 @@ impl Peer {
 
     /// The other side will not have it, or will not send it after all.
     pub(super) async fn file_declined(&mut self, transfer: u32) {
+        let flow = FlowId::of::<File>(transfer);
+        self.routes_out.remove(&flow);
+        self.routes_in.remove(&flow);
         if let Some(mut sending) = self.transfers.sending.remove(&transfer) {
             if let Some(task) = sending.task.take() {
                 task.abort();
@@ -239,6 +266,14 @@ impl Peer {
             }
             let why = format!("{} broke the transfer off", self.contact);
             self.tell_file_ended(transfer, false, Err(why)).await;
+        }
+    }
+
+    /// The conversation is over, and every transfer with it.
+    pub(super) async fn end_transfers(&mut self) {
+        for (transfer, sending) in self.transfers.abort() {
+            let why = "the conversation ended before the file was through".to_owned();
+            self.tell_file_ended(transfer, sending, Err(why)).await;
         }
     }
 

@@ -244,7 +244,7 @@ impl Listener {
                 let stats = stats.map(|stats| Arc::new(*stats));
                 self.note(|state| state.ended = Some(Ended { reason, by_contact, stats }));
             }
-            Event::TextReceived { body, .. } => self.note(|state| state.texts.push(body)),
+            Event::TextReceived { body, .. } => self.note(|state| state.texts.push(body.0)),
             Event::TextSent { id, suite, .. } => self.text(id, TextState::Sent, shown(suite)).await,
             Event::TextDelivered { id, .. } => {
                 self.text(id, TextState::Delivered, ShownSuite::Otp).await;

@@ -1,0 +1,26 @@
+//! How fast sealing, opening and streams are, and how long a call's sound takes, as ratios within one run: `make bench`. Never a pass or fail on seconds.
+//!
+//! `cargo bench -p vernam-tests -- cipher` (or `stream`, `delay`) runs one part.
+
+#![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
+
+mod cipher;
+mod delay;
+mod flow;
+mod stream;
+mod timing;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_wanted = |part: &str| wanted.is_empty() || wanted.iter().any(|name| name == part);
+    println!("Medians of rounds in which the cases take turns; x is speed beside the first case of the same round.\n");
+    if is_wanted("cipher") {
+        cipher::run();
+    }
+    if is_wanted("stream") {
+        stream::run();
+    }
+    if is_wanted("delay") {
+        delay::run();
+    }
+}

@@ -1,0 +1,187 @@
+//! Ends and new beginnings over the same stores: the stocks align, and no byte is used twice.
+
+use std::collections::BTreeMap;
+
+use vernam_engine::{Account, Event};
+use vernam_session::{HangUpReason, Suite};
+use vernam_tests::lab::voice::{Mouth, check};
+use vernam_tests::lab::{Lab, Person, Relay, Setup, filled, part};
+
+use super::{begin, converse};
+
+const MARK: u64 = 48 << 10;
+
+fn setup() -> Setup {
+    Setup::with_mark(MARK).preferring(Suite::Otp)
+}
+
+/// A message each way and a short call, all under one-time pad.
+async fn talk(pair: &[Person; 2]) {
+    for person in pair {
+        person.forget();
+    }
+    pair[0].write("bob", "from alice").await;
+    pair[1].write("alice", "from bob").await;
+    assert_eq!((pair[0].text().await.as_str(), pair[1].text().await.as_str()), ("from bob", "from alice"));
+    let (tapes, _) = converse(pair, Suite::Otp, [Mouth::recorded("reader"), Mouth::recorded("commands")], 15).await;
+    check(&tapes[0], &tapes[1]);
+    check(&tapes[1], &tapes[0]);
+}
+
+/// What both spent in a conversation, from the outbound stocks.
+async fn accounts(pair: &[Person; 2]) -> [Account; 2] {
+    [pair[0].account("bob").await, pair[1].account("alice").await]
+}
+
+fn spent(account: &Account) -> u64 {
+    account.outbound.values().sum()
+}
+
+/// Every byte that a stock says is spent was charged in one conversation, once; and nothing stands in doubt.
+#[track_caller]
+fn adds_up(conversations: &[[Account; 2]]) {
+    for own in 0..2 {
+        let charged: u64 = conversations.iter().map(|accounts| spent(&accounts[own])).sum();
+        let last = conversations.last().expect("there was a conversation");
+        let stock = last[own].outbound_stock.expect("a stock");
+        assert_eq!(stock.spent, charged, "spent in stock, and charged");
+        assert_eq!(stock.end, stock.spent + stock.forfeited + stock.holes + stock.available);
+        let cursors: Vec<u64> =
+            conversations.iter().filter_map(|accounts| Some(accounts[own].outbound_stock?.cursor)).collect();
+        assert!(cursors.is_sorted(), "a cursor went back: {cursors:?}");
+        // What one sent, the other opened: by purpose, byte for byte.
+        let theirs: BTreeMap<_, _> = last[1 - own].inbound.clone().into_iter().collect();
+        assert_eq!(last[own].outbound, theirs, "sent, and received");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conversations_in_a_row_go_on_where_the_last_one_ended() {
+    let lab = Lab::new(81);
+    let pair = lab.talking(setup(), setup()).await;
+    let mut conversations = Vec::new();
+    for round in 0..3 {
+        if round > 0 {
+            for person in &pair {
+                person.forget();
+            }
+            // Each in turn.
+            let (dialler, other) = (&pair[round % 2], &pair[1 - round % 2]);
+            dialler.connect(other.name, other.addr).await;
+            filled(&pair, [MARK; 2]).await;
+        }
+        talk(&pair).await;
+        conversations.push(accounts(&pair).await);
+        for person in &pair {
+            person.forget();
+        }
+        pair[0].tell(vernam_engine::Command::Disconnect { contact: "bob".to_owned() }).await;
+        assert_eq!(pair[0].disconnected().await, None);
+        assert_eq!(pair[1].disconnected().await, None);
+    }
+    adds_up(&conversations);
+    assert_eq!(lab.vault.collected_twice(), 0);
+    for person in pair {
+        person.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_started_anew_finds_its_stock() {
+    let lab = Lab::new(82);
+    let [alice, bob] = lab.talking(setup(), setup()).await;
+    let pair = [alice, bob];
+    talk(&pair).await;
+    let first = accounts(&pair).await;
+    let [alice, bob] = pair;
+    alice.stop().await;
+    assert_eq!(bob.disconnected().await, None);
+    // Nothing can be taken from the KME: what they talk with is what they had.
+    let given = lab.vault.given().len();
+    let mut frugal = setup();
+    frugal.mark = 0;
+    let alice = lab.start("alice", frugal);
+    bob.forget();
+    alice.connect("bob", bob.addr).await;
+    alice.saw("the stock", |event| matches!(event, Event::Stock { usable, .. } if *usable > MARK / 2)).await;
+    bob.saw("the conversation", |event| matches!(event, Event::Established { .. })).await;
+    let pair = [alice, bob];
+    talk(&pair).await;
+    let second = accounts(&pair).await;
+    let hers = lab.vault.given().iter().skip(given).filter(|key| key.master == "alice").count();
+    assert_eq!(hers, 1, "the handshake's key alone");
+    adds_up(&[first, second]);
+    assert_eq!(lab.vault.collected_twice(), 0);
+    part(pair).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn somebody_whose_line_went_dead_can_call_again_at_once() {
+    let lab = Lab::new(83);
+    let pair = lab.pair(setup(), setup());
+    let relay = Relay::to(pair[1].addr).await;
+    pair[0].connect("bob", relay.addr).await;
+    filled(&pair, [MARK; 2]).await;
+    let tapes = begin(&pair, Suite::Otp, [Mouth::recorded("reader"), Mouth::recorded("commands")]).await;
+    tapes[1].until_played(10).await;
+    relay.cut();
+    let [alice, bob] = pair;
+    alice.stop().await;
+    // Bob has heard nothing and believes that he is in a call with her.
+    assert_eq!(bob.count(|event| matches!(event, Event::Disconnected { .. } | Event::CallEnded { .. })), 0);
+    bob.forget();
+    let alice = lab.start("alice", setup());
+    alice.connect("bob", bob.addr).await;
+    assert_eq!(bob.call_ended().await.0, HangUpReason::Failed);
+    alice.saw("the conversation", |event| matches!(event, Event::Established { .. })).await;
+    let pair = [alice, bob];
+    filled(&pair, [MARK; 2]).await;
+    talk(&pair).await;
+    assert_eq!(lab.vault.collected_twice(), 0);
+    part(pair).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_goes_dead_ends_the_call_by_itself() {
+    // Takes as long as QUIC waits for a dead peer: 30 seconds.
+    let lab = Lab::new(84);
+    let pair = lab.pair(setup(), setup());
+    let relay = Relay::to(pair[1].addr).await;
+    pair[0].connect("bob", relay.addr).await;
+    filled(&pair, [MARK; 2]).await;
+    let tapes = begin(&pair, Suite::Aes256Gcm, [Mouth::recorded("reader"), Mouth::recorded("commands")]).await;
+    tapes[1].until_played(10).await;
+    relay.cut();
+    for person in &pair {
+        let (reason, by_contact, stats) = person.call_ended().await;
+        assert_eq!((reason, by_contact), (HangUpReason::Failed, false));
+        assert!(stats.is_some());
+        let why = person.disconnected().await.expect("no proper end");
+        assert!(why.contains("nothing was heard"), "{why}");
+    }
+    check(&tapes[0], &tapes[1]);
+    check(&tapes[1], &tapes[0]);
+    for person in pair {
+        person.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_who_dial_each_other_at_once_get_one_conversation() {
+    for seed in 0..5 {
+        let lab = Lab::new(90 + seed);
+        let pair = lab.pair(setup(), setup());
+        let [alice, bob] = &pair;
+        tokio::join!(alice.connect("bob", bob.addr), bob.connect("alice", alice.addr));
+        filled(&pair, [MARK; 2]).await;
+        // Whichever conversation lost is over by now; the one that won carries a message each way.
+        for _ in 0..2 {
+            for (person, other) in [(alice, "bob"), (bob, "alice")] {
+                person.write(other, "hello").await;
+            }
+        }
+        alice.text().await;
+        bob.text().await;
+        part(pair).await;
+    }
+}
