@@ -339,7 +339,7 @@ pub struct CallStats {
     pub key_inbound: u64,
 }
 
-/// What key was spent on, in bytes, since the engine started.
+/// What key was spent on, in bytes, since the conversation began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
     /// By purpose ([`vernam_key::Purpose::NAME`]) and suite, from the outbound stock.

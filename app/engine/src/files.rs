@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
-use vernam_session::limits::MAX_RECORD_PLAINTEXT;
+use vernam_session::limits::{MAX_RECORD_PLAINTEXT, RECORD_HEADER_LEN, TAG_LEN};
 
 use crate::event::FileDone;
 use crate::limits::{FILE_BLOCK, KEY_TIMEOUT, TICK};
@@ -79,54 +79,46 @@ pub(crate) async fn send(
     epoch: Instant,
 ) -> Result<FileDone, String> {
     let size = progress.size;
-    let (pieces, mut read) = mpsc::channel::<std::io::Result<Vec<u8>>>(PIECES);
+    let (pieces, mut read) = mpsc::channel::<Vec<u8>>(PIECES);
     let reading = path.clone();
-    let reader = tokio::task::spawn_blocking(move || read_pieces(&reading, &pieces));
-    let mut hash = blake3::Hasher::new();
-    let mut ended = false;
-    while let Some(piece) = read.recv().await {
-        let piece = piece.map_err(|error| format!("{} could not be read: {error}", path.display()))?;
-        let still = size.saturating_sub(progress.done + piece.len() as u64);
-        if progress.done + piece.len() as u64 > size {
-            return Err(format!("{} grew while it was being sent", path.display()));
-        }
-        ended = still == 0;
-        hash.update(&piece);
-        writer.write(&piece, ended, still, FILE_BLOCK, epoch.elapsed()).await.map_err(|error| error.to_string())?;
-        progress.add(piece.len());
-        if ended {
-            break;
-        }
+    let reader = tokio::task::spawn_blocking(move || read_pieces(&reading, size, &pieces));
+    while let Some(record) = read.recv().await {
+        let len = record.len() - RECORD_HEADER_LEN;
+        let still = size.saturating_sub(progress.done + len as u64);
+        let written = writer.write_in_place(record, still == 0, still, FILE_BLOCK, epoch.elapsed()).await;
+        written.map_err(|error| error.to_string())?;
+        progress.add(len);
     }
-    drop(read);
-    let _read_to_the_end = reader.await;
-    if !ended {
-        return Err(format!("{} became shorter while it was being sent", path.display()));
-    }
+    let hash = reader.await.map_err(|error| error.to_string())??;
     writer.finish().await.map_err(|error| error.to_string())?;
-    Ok(FileDone { path, hash: *hash.finalize().as_bytes(), size, took: progress.began.elapsed() })
+    Ok(FileDone { path, hash, size, took: progress.began.elapsed() })
 }
 
-/// Reads a file in pieces of a record's size. An empty file is one empty piece.
-fn read_pieces(path: &Path, pieces: &mpsc::Sender<std::io::Result<Vec<u8>>>) {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) => {
-            let _gone = pieces.blocking_send(Err(error));
-            return;
-        }
-    };
-    let mut first = true;
+/// Reads `size` bytes in pieces of a record's length, each behind room for a record's header, and returns their hash.
+/// An empty file is one empty piece. The last piece is only given if the file ends there.
+fn read_pieces(path: &Path, size: u64, pieces: &mpsc::Sender<Vec<u8>>) -> Result<[u8; 32], String> {
+    let failed = |error: std::io::Error| format!("{} could not be read: {error}", path.display());
+    let mut file = File::open(path).map_err(failed)?;
+    let mut hash = blake3::Hasher::new();
+    let mut left = size;
     loop {
-        let mut piece = Vec::with_capacity(MAX_RECORD_PLAINTEXT);
-        let read = (&mut file).take(MAX_RECORD_PLAINTEXT as u64).read_to_end(&mut piece);
-        let more = matches!(read, Ok(len) if len > 0);
-        if (more || first || read.is_err()) && pieces.blocking_send(read.map(|_len| piece)).is_err() {
-            return;
+        let len = left.min(MAX_RECORD_PLAINTEXT as u64);
+        let mut record = Vec::with_capacity(RECORD_HEADER_LEN + MAX_RECORD_PLAINTEXT + TAG_LEN);
+        record.resize(RECORD_HEADER_LEN, 0);
+        let read = (&mut file).take(len).read_to_end(&mut record).map_err(failed)?;
+        if (read as u64) < len {
+            return Err(format!("{} became shorter while it was being sent", path.display()));
         }
-        first = false;
-        if !more {
-            return;
+        left -= len;
+        if left == 0 && file.read(&mut [0]).map_err(failed)? > 0 {
+            return Err(format!("{} grew while it was being sent", path.display()));
+        }
+        hash.update(&record[RECORD_HEADER_LEN..]);
+        if pieces.blocking_send(record).is_err() {
+            return Err("the transfer ended".to_owned());
+        }
+        if left == 0 {
+            return Ok(*hash.finalize().as_bytes());
         }
     }
 }

@@ -98,14 +98,41 @@ impl<P: Purpose> RecordWriter<P> {
             }
             self.stream.write_all(&self.buffer).await.map_err(|_lost| FlowError::Lost)?;
             bytes = more;
-            let coming = rest.saturating_sub(fit);
-            if coming > 0 && self.sealer.pad_left(now).is_some_and(|left| left < coming && left < block / 2) {
-                let uncovered = coming.saturating_sub(self.sealer.pad_left(now).unwrap_or(0));
-                self.ask(uncovered.max(1), block).await?;
-            }
+            self.ask_ahead(rest.saturating_sub(fit), block, now).await?;
             if bytes.is_empty() {
                 return Ok(());
             }
+        }
+    }
+
+    /// As [`Self::write`], for plaintext behind [`RECORD_HEADER_LEN`] bytes of room: where the key at hand is enough for
+    /// one record it is sealed where it stands, and never copied.
+    pub(crate) async fn write_in_place(
+        &mut self,
+        mut record: Vec<u8>,
+        last: bool,
+        still: u64,
+        block: usize,
+        now: Duration,
+    ) -> Result<(), FlowError> {
+        let len = record.len().saturating_sub(RECORD_HEADER_LEN);
+        self.take_keys();
+        if self.sealer.fit(len, now) != Ok(len) {
+            return self.write(&record[RECORD_HEADER_LEN..], last, still, block, now).await;
+        }
+        self.sealer.seal_in_place(&mut record, last, now)?;
+        self.stream.write_chunk(record.into()).await.map_err(|_lost| FlowError::Lost)?;
+        self.ask_ahead(usize::try_from(still).unwrap_or(usize::MAX), block, now).await?;
+        // Sealing never waits, so without this a fast disk would keep the connection's own task from sending.
+        tokio::task::yield_now().await;
+        Ok(())
+    }
+
+    /// Asks for the next block while half of one is left.
+    async fn ask_ahead(&mut self, coming: usize, block: usize, now: Duration) -> Result<(), FlowError> {
+        match self.sealer.pad_left(now) {
+            Some(left) if left < coming && left < block / 2 => self.ask(coming - left, block).await,
+            _ => Ok(()),
         }
     }
 

@@ -191,7 +191,9 @@ fn the_demo_keeps_every_promise_and_says_so_to_machines() {
 
 #[test]
 fn the_demo_keeps_every_promise_on_a_bad_network() {
-    let bad = ["--duration", "24", "--loss", "5", "--delay", "20", "--jitter", "5", "--seed", "7"];
+    // A file of the usual size would take a minute on such a network.
+    let bad =
+        ["--duration", "24", "--loss", "5", "--delay", "20", "--jitter", "5", "--seed", "7", "--file-size", "500kB"];
     let ended = Run::start(&bad).end();
     ended.is_sound();
     ended.kept_every_promise();

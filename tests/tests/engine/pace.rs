@@ -17,8 +17,9 @@ use super::{begin, converse, end};
 const PACKETS: usize = 150;
 /// Packets of a call's first half second, in which QUIC still finds out what the path takes.
 const WARM_UP: usize = 25;
-/// UDP payloads below this carry no voice: acknowledgements, and the files' connection keeping itself alive.
-const SMALL: usize = 64;
+/// UDP payloads below this carry no voice, but acknowledgements, keep-alives or a short word on the control stream: a
+/// voice datagram of 40 bytes of Opus, behind QUIC's shortest header (flags and an 8-byte connection ID) and before its tag.
+const SMALL: usize = 1 + 8 + voice_datagram_len(Suite::Otp, 40) + 16;
 
 /// Checks that packet after packet left, all of one length, a frame's time apart.
 ///

@@ -189,7 +189,7 @@ impl<'a> Show<'a> {
                 _ => continue,
             };
             self.sink.emit(DemoEvent::ActBegan { act }).await;
-            self.call(suite, self.lengths.of_act(act), first).await?;
+            self.call(suite, self.lengths.of_call(first), first).await?;
             first = false;
             self.sink.emit(DemoEvent::ActEnded { act }).await;
         }

@@ -45,7 +45,10 @@ impl Show<'_> {
 
     /// A call under one-time pad during which the link is tapped: it goes on from stock until that is used up.
     pub(super) async fn tapped_call(&mut self) -> anyhow::Result<()> {
-        let until = Deadline::now() + self.lengths.finale.max(Duration::from_secs(20));
+        // The pad at hand lasts so long; the rest is key that was taken before and is used up first.
+        let usable = self.people.iter().map(|person| person.state().usable).max().unwrap_or_default();
+        let talk = Duration::from_secs(usable / self.budget.pad_per_second.max(1));
+        let until = Deadline::now() + BEFORE_EVE + talk + Duration::from_secs(20);
         let began = self.begin(Suite::Otp).await?;
         sleep(BEFORE_EVE).await;
         self.tap(true).await?;

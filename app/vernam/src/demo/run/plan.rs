@@ -7,7 +7,7 @@ use vernam_audio::{CodecSettings, FrameLength};
 use vernam_session::{Suite as Wire, voice_pad_len};
 
 use crate::cli::{DemoOptions, Eve, FileChoice};
-use crate::demo::events::{Act, Suite};
+use crate::demo::events::Suite;
 
 /// The demo's frames.
 pub(super) const FRAME: FrameLength = FrameLength::Ms20;
@@ -15,8 +15,11 @@ pub(super) const FRAME: FrameLength = FrameLength::Ms20;
 pub(super) const EXTRA_LOSS_DB: f64 = 1.0;
 /// Setting up and summing up, together.
 const AROUND: Duration = Duration::from_secs(9);
-/// Talk that the stock should hold when the last act begins.
-const FINALE_TALK: Duration = Duration::from_secs(9);
+/// Talk that the stock should hold when the last act begins, at least and at most.
+const FINALE_TALK: [Duration; 2] = [Duration::from_secs(4), Duration::from_secs(9)];
+/// Of the last act's length, what is not that talk: key in hand, keys that come whole, and the time until the link is
+/// tapped.
+const AROUND_FINALE: Duration = Duration::from_secs(11);
 /// Pad that texts are given, each way.
 const TEXT_PAD: u64 = 2 * 1_024;
 /// What the handshake takes from the KME, bytes.
@@ -28,8 +31,7 @@ const CONTROL_BLOCK: u64 = 8 * 1_024;
 pub(super) struct Lengths {
     first: Duration,
     other: Duration,
-    /// The longest that the call of the last act may last.
-    pub(super) finale: Duration,
+    finale: Duration,
 }
 
 impl Lengths {
@@ -40,12 +42,12 @@ impl Lengths {
         let finale = if options.eve == Eve::NearTheEnd { left.mul_f64(0.32) } else { Duration::ZERO };
         let talk = left.saturating_sub(finale);
         // With three calls: one half, one quarter, one quarter.
-        let first = talk * 2 / (calls + 1);
+        let first = if calls == 1 { talk } else { talk * 2 / (calls + 1) };
         Self { first, other: talk / (calls + 1), finale }
     }
 
-    pub(super) fn of_act(&self, act: Act) -> Duration {
-        if act == Act::OneTimePad { self.first } else { self.other }
+    pub(super) fn of_call(&self, first: bool) -> Duration {
+        if first { self.first } else { self.other }
     }
 }
 
@@ -71,7 +73,7 @@ impl Budget {
             blocks * voice_pad_len(packet, 2 * per_second) as u64
         };
         let talk = if options.suites.contains(&Suite::Otp) { pad(lengths.first) } else { 0 };
-        let finale = pad(FINALE_TALK);
+        let finale = pad(lengths.finale.saturating_sub(AROUND_FINALE).clamp(FINALE_TALK[0], FINALE_TALK[1]));
         let file = if file_suite(options) == Suite::Otp { vernam_engine::file_pad_cost(file_bytes) } else { 0 };
         let sends = [talk + file + TEXT_PAD, talk + TEXT_PAD];
         let marks = sends.map(|bytes| {
