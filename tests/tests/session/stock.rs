@@ -324,3 +324,36 @@ fn a_key_of_each_direction_is_the_senders_alone() {
     let _: fn(KeyBlock<Inbound>) = drop;
     assert_ne!(Voice::CODE, Text::CODE);
 }
+
+/// Regression: pad of several blocks was added up, although a record never spans two; with short keys and long
+/// announcements the control stream then died of its own arithmetic.
+#[test]
+fn control_lives_on_whatever_the_length_of_keys() {
+    for (key_len, keys, handshake) in [
+        (32_usize, 128_usize, 8_192_usize),
+        (32, 64, 8_192),
+        (32, 128, 4_096),
+        (64, 128, 8_192),
+        (256, 10, 4_096),
+        (700, 1, 8_192),
+    ] {
+        let mut setup = Setup::with(Suite::Otp);
+        (setup.handshake_keys, setup.stock_key_len, setup.stock_keys, setup.block_len) =
+            ((1, handshake), key_len, 1, 1_024);
+        let mut world = World::established(setup);
+        for round in 0..60 {
+            world.announce(Side::Alice, keys);
+            world.run();
+            let words = (key_len * keys).saturating_sub(1_100).clamp(1, 900);
+            world.write(Side::Alice, 0, Suite::Otp, &"x".repeat(words));
+            world.run_for(Duration::from_secs(1));
+            for side in Side::BOTH {
+                assert!(
+                    world[side].session.is_established(),
+                    "{side:?} died in round {round}: {keys} keys of {key_len} bytes, handshake {handshake}: {:?}",
+                    world[side].seen.last()
+                );
+            }
+        }
+    }
+}

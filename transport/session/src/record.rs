@@ -12,8 +12,8 @@ use crate::counters::Counters;
 use crate::error::{KeyError, Refusal};
 use crate::flow::{FlowContext, FlowId, KeyBlock};
 use crate::limits::{
-    MAX_GENERATIONS, MAX_RECORD_PLAINTEXT, MAX_REFUSALS, MAX_WAITING_BLOCKS, RECORD_HEADER_LEN, STREAM_HEADER_LEN,
-    TAG_LEN,
+    HASH_KEY_LEN, MAX_GENERATIONS, MAX_RECORD_PLAINTEXT, MAX_REFUSALS, MAX_WAITING_BLOCKS, RECORD_HEADER_LEN,
+    STREAM_HEADER_LEN, TAG_LEN,
 };
 use crate::suite::{Exporter, Left, OpenKey, SealKey, Suite};
 
@@ -137,7 +137,7 @@ impl<P: Purpose> RecordSealer<P> {
     /// Bytes of plaintext that can still be sealed with the key at hand (records' own cost left out), and `None` where
     /// an AEAD key sets no bound. A worn AEAD key counts as nothing.
     pub fn pad_left(&self, now: Duration) -> Option<usize> {
-        let waiting: usize = self.waiting.iter().map(|block| block.material.len()).sum();
+        let waiting: usize = self.waiting.iter().map(|block| block.material.len().saturating_sub(HASH_KEY_LEN)).sum();
         match self.current.as_ref().map(|current| current.key.left(now)) {
             Some(Left::Pad(left)) => Some(left + waiting),
             Some(Left::Aead { worn: false }) => None,
@@ -150,6 +150,26 @@ impl<P: Purpose> RecordSealer<P> {
                 }
             }
         }
+    }
+
+    /// Whether a record of `len` bytes can be sealed now so that afterwards one block still has `reserve` bytes of pad.
+    ///
+    /// A record never spans two blocks, and what it does not fit into is passed over: so this asks block by block, where
+    /// [`Self::pad_left`] adds them up. An AEAD key always has room.
+    pub fn has_room_for(&self, len: usize, reserve: usize, now: Duration) -> bool {
+        if !self.is_otp() {
+            return true;
+        }
+        let current = self.current.as_ref().and_then(|current| match current.key.left(now) {
+            Left::Pad(left) => Some(left),
+            Left::Aead { .. } => None,
+        });
+        let waiting = self.waiting.iter().map(|block| block.material.len().saturating_sub(HASH_KEY_LEN));
+        let mut blocks = current.into_iter().chain(waiting);
+        let cost = len.saturating_add(TAG_LEN);
+        blocks
+            .find(|left| *left >= cost)
+            .is_some_and(|left| left - cost >= reserve || blocks.any(|left| left >= reserve))
     }
 
     /// Longest plaintext that the next record can have, up to `wanted`: never 0 unless key is needed first.

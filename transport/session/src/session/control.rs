@@ -10,7 +10,7 @@ use crate::error::{Refusal, SessionError};
 use crate::flow::KeyBlock;
 use crate::limits::{
     ANNOUNCED_KEY_LEN, CONTROL_KEY_RESERVE, CONTROL_LAST_WORDS, CONTROL_REFILL_BELOW, CONTROL_RESERVE,
-    MAX_ANNOUNCED_KEYS, MAX_CONTROL_PLAINTEXT, MAX_QUEUED_CONTROL, RECORD_HEADER_LEN, TAG_LEN,
+    MAX_ANNOUNCED_KEYS, MAX_CONTROL_PLAINTEXT, MAX_QUEUED_CONTROL, RECORD_HEADER_LEN,
 };
 use crate::message::{KeyOffer, Message};
 use crate::record::{RecordHeader, RecordOpener, RecordSealer};
@@ -79,14 +79,10 @@ impl ControlOut {
 
     /// How many keys the next announcement should name, so that the pad at hand is enough for it.
     pub(super) fn announceable(&self, now: Duration) -> usize {
-        let fixed =
-            Message::StockAnnounce { start: 0, keys: Vec::new() }.encode().len() + TAG_LEN + CONTROL_KEY_RESERVE;
-        let room = if self.sealer.is_otp() { self.sealer.pad_left(now) } else { None };
-        match room.map(|left| left.saturating_sub(fixed) / ANNOUNCED_KEY_LEN) {
-            // Where none fits, the announcement waits for pad, which then is enough for a long one.
-            None | Some(0) => MAX_ANNOUNCED_KEYS,
-            Some(fit) => fit.min(MAX_ANNOUNCED_KEYS),
-        }
+        let fixed = Message::StockAnnounce { start: 0, keys: Vec::new() }.encode().len();
+        let fits = |keys: &usize| self.sealer.has_room_for(fixed + keys * ANNOUNCED_KEY_LEN, CONTROL_KEY_RESERVE, now);
+        // Where none fits, the announcement waits for pad, which then is enough for a long one.
+        (1..=MAX_ANNOUNCED_KEYS).rev().find(fits).unwrap_or(MAX_ANNOUNCED_KEYS)
     }
 
     /// Sends `message`, or keeps it until there is pad.
@@ -130,9 +126,7 @@ impl ControlOut {
     }
 
     fn has_room(&self, message: &Message, now: Duration) -> bool {
-        let cost = message.encode().len() + TAG_LEN + Rank::of(message).leaves();
-        // A worn AEAD key still seals; only pad can be too short.
-        self.sealer.pad_left(now).is_none_or(|left| left >= cost) || !self.sealer.is_otp()
+        self.sealer.has_room_for(message.encode().len(), Rank::of(message).leaves(), now)
     }
 
     fn seal(&mut self, message: &Message, now: Duration, out: &mut VecDeque<Output>) -> Result<(), SessionError> {
