@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::task::JoinHandle;
@@ -13,8 +14,11 @@ use vernam_quic::{Connection, Endpoint, Lane, QuicError};
 use vernam_session::{Role, Suite};
 
 use crate::event::{Command, Event};
-use crate::limits::{COMMAND_PATIENCE, COMMANDS, CROSSING, EVENTS, FILES_LANE_PAUSE, GOODBYE};
-use crate::peer::{self, Shared};
+use crate::limits::{
+    COMMAND_PATIENCE, COMMANDS, CROSSING, EVENTS, FILES_LANE_PAUSE, GOODBYE, HANDSHAKE_DOUBLINGS, HANDSHAKE_PAUSE,
+    PROBE, PROBES,
+};
+use crate::peer::{self, Outcome, Shared};
 use crate::source::KeySource;
 use crate::stocks::{OpenStocks, Stocks};
 
@@ -67,6 +71,7 @@ impl Engine {
             Arc::new(Shared { name: endpoint.name().to_owned(), source: config.source, events, epoch: config.epoch });
         let (ended, ends) = mpsc::channel(COMMANDS);
         let (dialled, answers) = mpsc::channel(COMMANDS);
+        let (probed, verdicts) = mpsc::channel(COMMANDS);
         let running = Running {
             endpoint: config.endpoint,
             shared,
@@ -75,10 +80,12 @@ impl Engine {
             peers: BTreeMap::new(),
             waiting: BTreeMap::new(),
             ended,
+            probed,
+            unproven: BTreeMap::new(),
             dialled,
             dialling: BTreeSet::new(),
         };
-        let task = tokio::spawn(running.run(receiver, ends, answers));
+        let task = tokio::spawn(running.run(receiver, ends, answers, verdicts));
         (Self { commands, endpoint, task }, event_receiver)
     }
 
@@ -104,7 +111,10 @@ struct Running {
     peers: BTreeMap<String, PeerHandle>,
     /// New connections of contacts whose old conversation is still ending.
     waiting: BTreeMap<String, Started>,
-    ended: mpsc::Sender<(String, Option<String>)>,
+    ended: mpsc::Sender<(String, Outcome)>,
+    probed: mpsc::Sender<(Started, bool)>,
+    /// Contacts whose connections proved no key: how often in a row, and until when no other is taken.
+    unproven: BTreeMap<String, (u32, Instant)>,
     dialled: mpsc::Sender<Dialled>,
     dialling: BTreeSet<String>,
 }
@@ -133,8 +143,9 @@ impl Running {
     async fn run(
         mut self,
         mut commands: mpsc::Receiver<Command>,
-        mut ends: mpsc::Receiver<(String, Option<String>)>,
+        mut ends: mpsc::Receiver<(String, Outcome)>,
         mut answers: mpsc::Receiver<Dialled>,
+        mut verdicts: mpsc::Receiver<(Started, bool)>,
     ) {
         let endpoint = self.endpoint.clone();
         loop {
@@ -149,8 +160,16 @@ impl Running {
                     None => break,
                 },
                 Some((contact, addr, answer)) = answers.recv() => self.answered(contact, addr, answer).await,
-                Some((contact, why)) = ends.recv() => {
+                Some((started, alive)) = verdicts.recv() => {
+                    if alive {
+                        started.connection.close(3, "already connected");
+                    } else {
+                        self.begin_or_replace(started).await;
+                    }
+                }
+                Some((contact, Outcome { established, why })) = ends.recv() => {
                     self.peers.remove(&contact);
+                    self.count_proof(&contact, established);
                     self.tell(Event::Disconnected { contact: contact.clone(), why }).await;
                     if let Some(next) = self.waiting.remove(&contact) {
                         self.begin(next).await;
@@ -275,11 +294,29 @@ impl Running {
                 connection.close(2, "not among the contacts");
             }
             Lane::Main => {
-                let crossing = |peer: &PeerHandle| peer.ours && peer.began.elapsed() < CROSSING;
-                if self.peers.get(&contact).is_some_and(crossing) && *self.shared.name < *contact {
-                    return connection.close(3, "already connected");
+                let started = Started { connection, dialled: None };
+                match self.peers.get(&contact) {
+                    // Both dialled at once: the one with the smaller name wins, at both ends.
+                    Some(peer) if peer.ours && peer.began.elapsed() < CROSSING => {
+                        if *self.shared.name < *contact {
+                            return started.connection.close(3, "already connected");
+                        }
+                        self.begin_or_replace(started).await;
+                    }
+                    // A certificate proves no key: it must not end a conversation that lives.
+                    Some(peer) => {
+                        let (old, probed) = (peer.connection.clone(), self.probed.clone());
+                        tokio::spawn(async move {
+                            let alive = is_alive(&old).await;
+                            let _ended = probed.send((started, alive)).await;
+                        });
+                    }
+                    None if self.unproven.get(&contact).is_some_and(|(_, until)| Instant::now() < *until) => {
+                        tracing::info!(%contact, "connects too often without proving a key");
+                        started.connection.close(5, "too soon: try again in a moment");
+                    }
+                    None => self.begin(started).await,
                 }
-                self.begin_or_replace(Started { connection, dialled: None }).await;
             }
             Lane::Files => match self.peers.get(&contact) {
                 Some(peer) => {
@@ -288,6 +325,20 @@ impl Running {
                 None => connection.close(4, "no conversation"),
             },
         }
+    }
+
+    /// Each handshake costs key, so one who never proves that he holds it has to wait.
+    fn count_proof(&mut self, contact: &str, proved: bool) {
+        if proved {
+            self.unproven.remove(contact);
+            return;
+        }
+        let (times, until) = self.unproven.entry(contact.to_owned()).or_insert((0, Instant::now()));
+        // Once may be a KME that had no key; who comes again has to wait.
+        if *times > 0 {
+            *until = Instant::now() + HANDSHAKE_PAUSE * 2_u32.pow((*times).min(HANDSHAKE_DOUBLINGS));
+        }
+        *times = times.saturating_add(1);
     }
 
     /// A contact that connects anew has lost the old connection, whatever we still think of it.
@@ -319,8 +370,8 @@ impl Running {
         let (shared, ended, name) = (Arc::clone(&self.shared), self.ended.clone(), contact.clone());
         let handle = connection.clone();
         let task = tokio::spawn(async move {
-            let why = peer::run(shared, settings, role, connection, stocks, receiver, lane_receiver).await;
-            let _gone = ended.send((name, why)).await;
+            let outcome = peer::run(shared, settings, role, connection, stocks, receiver, lane_receiver).await;
+            let _gone = ended.send((name, outcome)).await;
         });
         let (ours, began) = (dialled.is_some(), Instant::now());
         let peer = PeerHandle { connection: handle, ours, began, commands, lanes, task };
@@ -329,4 +380,17 @@ impl Running {
             self.dial_files_lane(contact, addr);
         }
     }
+}
+
+/// Whether the other end of a connection still acknowledges what it is sent.
+async fn is_alive(connection: &Connection) -> bool {
+    let before = connection.stats().received_bytes;
+    for _probe in 0..PROBES {
+        // One byte that is no voice: it is passed over, but QUIC acknowledges it.
+        if connection.send_voice(Bytes::from_static(&[0])).is_err() {
+            return false;
+        }
+        sleep(PROBE / PROBES).await;
+    }
+    connection.close_reason().is_none() && connection.stats().received_bytes > before
 }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use vernam_session::limits::{MAX_RECORD_PLAINTEXT, RECORD_HEADER_LEN, TAG_LEN};
 
 use crate::event::FileDone;
-use crate::limits::{FILE_BLOCK, KEY_TIMEOUT, TICK};
+use crate::limits::{FILE_BLOCK, KEY_TIMEOUT, TICK, TRANSFER_PATIENCE};
 use crate::peer::Input;
 use crate::records::{RecordReader, RecordWriter};
 
@@ -43,6 +43,9 @@ pub(crate) fn safe_name(name: &str) -> String {
         safe
     }
 }
+
+/// What is said of a transfer that stands still.
+const STALLED: &str = "the other side stopped in the middle of the file";
 
 /// Counts a transfer's bytes, and reports them a few times a second.
 pub(crate) struct Progress {
@@ -85,7 +88,8 @@ pub(crate) async fn send(
     while let Some(record) = read.recv().await {
         let len = record.len() - RECORD_HEADER_LEN;
         let still = size.saturating_sub(progress.done + len as u64);
-        let written = writer.write_in_place(record, still == 0, still, FILE_BLOCK, epoch.elapsed()).await;
+        let writing = writer.write_in_place(record, still == 0, still, FILE_BLOCK, epoch.elapsed());
+        let written = timeout(TRANSFER_PATIENCE, writing).await.map_err(|_elapsed| STALLED)?;
         written.map_err(|error| error.to_string())?;
         progress.add(len);
     }
@@ -157,7 +161,9 @@ async fn receive_pieces(
     progress: &mut Progress,
     pieces: &mpsc::Sender<Vec<u8>>,
 ) -> Result<(), String> {
-    while let Some(piece) = reader.next().await.map_err(|error| error.to_string())? {
+    loop {
+        let next = timeout(TRANSFER_PATIENCE, reader.next()).await.map_err(|_elapsed| STALLED)?;
+        let Some(piece) = next.map_err(|error| error.to_string())? else { break };
         if progress.done + piece.len() as u64 > progress.size {
             return Err("more came than was offered".to_owned());
         }

@@ -30,6 +30,21 @@ pub const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Two people who dial each other within this time meant the same conversation; later, the newer one replaces one that
 /// is probably dead.
 pub const CROSSING: Duration = Duration::from_secs(5);
+/// How long an established conversation that a contact seems to have left is probed before a new connection replaces it.
+pub const PROBE: Duration = Duration::from_millis(1_600);
+/// Probes in that time.
+pub const PROBES: u32 = 4;
+/// Waiting time after a contact's connections that proved no key, from the second on; it doubles with each, up to 32 s.
+/// Each costs us a handshake's worth of key.
+pub const HANDSHAKE_PAUSE: Duration = Duration::from_millis(500);
+/// Doublings of that time.
+pub const HANDSHAKE_DOUBLINGS: u32 = 6;
+/// Connections for files that wait to be named by the control stream.
+pub const LANE_CANDIDATES: usize = 2;
+/// Records that may wait for a control stream that the other side does not read.
+pub const CONTROL_RECORDS: usize = 512;
+/// How long a transfer may stand still: accepted and not begun, stalled, or sent and not confirmed.
+pub const TRANSFER_PATIENCE: Duration = Duration::from_mins(1);
 /// Before the files' connection is dialled again.
 pub const FILES_LANE_PAUSE: Duration = Duration::from_secs(1);
 /// How often gauges are reported, stock is filled and old keys are replaced.

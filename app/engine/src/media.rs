@@ -65,6 +65,8 @@ pub(crate) struct Media {
     /// Whether a key was ever installed: capture begins with the first.
     began: bool,
     supply: Supply,
+    /// The conversation's task was told that the call must end.
+    failed: bool,
     newest: Option<u32>,
     transit: Option<i128>,
     stats: CallStats,
@@ -104,6 +106,7 @@ impl Media {
             datagram: Vec::with_capacity(2_048),
             began: false,
             supply: Supply::Open,
+            failed: false,
             newest: None,
             transit: None,
             stats,
@@ -155,7 +158,10 @@ impl Media {
                 self.began = true;
                 self.stats.key_outbound += len;
             }
-            Err(error) => tracing::warn!(%error, "a voice key could not be used"),
+            Err(error) => {
+                tracing::warn!(%error, "a voice key could not be used");
+                self.fail("a key for it could not be used");
+            }
         }
     }
 
@@ -163,8 +169,17 @@ impl Media {
         let len = block.material.len() as u64;
         match self.parts.opener.install(block) {
             Ok(()) => self.stats.key_inbound += len,
-            Err(error) => tracing::warn!(%error, "a voice key could not be used"),
+            Err(error) => {
+                tracing::warn!(%error, "a voice key could not be used");
+                self.fail("a key for it could not be used");
+            }
         }
+    }
+
+    /// The call must end; said once.
+    fn fail(&mut self, why: &'static str) {
+        let input = Input::VoiceFailed(FlowId::of::<Voice>(self.parts.call), why);
+        self.failed = self.failed || self.parts.inputs.try_send(input).is_ok();
     }
 
     /// One frame's time has passed.
@@ -257,6 +272,8 @@ impl Media {
             }
             // An honest network repeats and delays; only the rest is worth a report of its own.
             Err(Refusal::Replayed | Refusal::TooLate) => {}
+            Err(Refusal::Closed) if self.failed => {}
+            Err(Refusal::Closed) => self.fail("too many forged voice packets came"),
             Err(why) => {
                 let _full = self.parts.inputs.try_send(Input::Refused(why));
             }

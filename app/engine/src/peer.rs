@@ -3,6 +3,7 @@
 mod calls;
 mod fill;
 mod key;
+mod lanes;
 mod texts;
 mod transfers;
 
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use vernam_key::{Inbound, Material, Outbound};
-use vernam_quic::{Connection, RecvStream, SendStream};
+use vernam_quic::{Connection, Lane, RecvStream, SendStream};
 use vernam_session::limits::STREAM_HEADER_LEN;
 use vernam_session::{
     Config, Exporter, FlowId, KeyBlock, Message, NoKey, Output, Refusal, Role, Session, StreamHeader, Suite,
@@ -23,11 +24,12 @@ use vernam_store::StockKey;
 
 use self::calls::Call;
 use self::fill::Fill;
+use self::lanes::Lanes;
 use self::texts::Texts;
 use self::transfers::Transfers;
 use crate::engine::Contact;
 use crate::event::{Account, CallStats, Command, Event, FileDone};
-use crate::limits::{FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, KEY_TIMEOUT, LAST_WORDS, MAX_EARLY_BLOCKS, TICK};
+use crate::limits::{CONTROL_RECORDS, FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, LAST_WORDS, MAX_EARLY_BLOCKS, TICK};
 use crate::records::FlowKey;
 use crate::source::{KeySource, Room, SourceError};
 use crate::stocks::Stocks;
@@ -37,7 +39,7 @@ pub(crate) enum Input {
     /// Bytes of the peer's control stream; `None` is its end.
     Control(Option<Bytes>),
     /// The peer opened a stream on one of the two connections.
-    Stream(StreamHeader, RecvStream),
+    Stream(Lane, StreamHeader, RecvStream),
     /// A flow needs its next key.
     WantKey { flow: FlowId, suite: Suite, len: u32, first_seq: u64 },
     /// Keys for the handshake came from the source.
@@ -54,6 +56,8 @@ pub(crate) enum Input {
     CallTick(Box<CallStats>),
     /// The call has no key left to send with.
     VoiceKeyOver(FlowId),
+    /// The call cannot go on, and why.
+    VoiceFailed(FlowId, &'static str),
     /// A text message was opened.
     Text(Vec<u8>),
     /// A text message was sealed and written.
@@ -83,11 +87,15 @@ pub(crate) struct Peer {
     settings: Contact,
     role: Role,
     connection: Connection,
-    files_lane: Option<Connection>,
+    lanes: Lanes,
     session: Session,
     stocks: Stocks,
     inputs: mpsc::Sender<Input>,
-    control_out: SendStream,
+    control_out: mpsc::Sender<Vec<u8>>,
+    /// The peer's control stream is there; another one is not taken.
+    control_taken: bool,
+    /// The highest number that the peer gave a call or a transfer.
+    their_last_number: u32,
     routes_out: BTreeMap<FlowId, mpsc::Sender<FlowKey<Outbound>>>,
     routes_in: BTreeMap<FlowId, mpsc::Sender<FlowKey<Inbound>>>,
     early: VecDeque<KeyBlock<Inbound>>,
@@ -116,7 +124,15 @@ impl End {
     }
 }
 
-/// Starts a conversation over `connection` and runs it to its end. Returns why it ended.
+/// What came of a conversation.
+pub(crate) struct Outcome {
+    /// Whether the contact ever proved that it holds the key.
+    pub(crate) established: bool,
+    /// Why it ended; `None` is a proper end.
+    pub(crate) why: Option<String>,
+}
+
+/// Starts a conversation over `connection` and runs it to its end.
 pub(crate) async fn run(
     shared: Arc<Shared>,
     settings: Contact,
@@ -125,7 +141,7 @@ pub(crate) async fn run(
     stocks: Stocks,
     mut commands: mpsc::Receiver<Command>,
     mut lanes: mpsc::Receiver<Connection>,
-) -> Option<String> {
+) -> Outcome {
     let contact: Arc<str> = connection.peer_name().into();
     let (inputs, mut received) = mpsc::channel(INPUTS);
     let started = start(&shared, &contact, role, &connection, &stocks, settings.suites.clone());
@@ -139,18 +155,20 @@ pub(crate) async fn run(
         Ok(started) => started,
         Err(why) => {
             connection.close(1, "no key");
-            return Some(why);
+            return Outcome { established: false, why: Some(why) };
         }
     };
     let listening = tokio::spawn(listen(connection.clone(), inputs.clone()));
     let mut peer = Peer {
         contact,
         role,
-        files_lane: None,
+        lanes: Lanes::default(),
         session,
         stocks,
         inputs,
         control_out,
+        control_taken: false,
+        their_last_number: 0,
         routes_out: BTreeMap::new(),
         routes_in: BTreeMap::new(),
         early: VecDeque::new(),
@@ -181,7 +199,8 @@ pub(crate) async fn run(
                     peer.input(input).await;
                 }
             }
-            return peer.end(end).await;
+            let established = peer.texts.suite.is_some();
+            return Outcome { established, why: peer.end(end).await };
         }
         tokio::select! {
             biased;
@@ -211,11 +230,10 @@ async fn start(
     connection: &Connection,
     stocks: &Stocks,
     suites: Vec<Suite>,
-) -> Result<(Session, SendStream, u64), String> {
+) -> Result<(Session, mpsc::Sender<Vec<u8>>, u64), String> {
     let (keys, material) = key::for_handshake(shared.source.as_ref(), contact).await.map_err(|error| error.reason)?;
     let secret = connection.exporter(vernam_session::EXPORTER_LABEL, &[]).map_err(|error| error.to_string())?;
-    let mut exporter = [0; 32];
-    exporter.copy_from_slice(secret.expose("moved into the session's own wiped type"));
+    let exporter = Exporter::copy_of(&secret).ok_or("the exporter has another length")?;
     let (outbound, inbound) = stocks.reach();
     let spent = material.len() as u64;
     let session = Session::new(Config {
@@ -224,28 +242,41 @@ async fn start(
         peer_name: contact.to_owned(),
         nonce: rand::random(),
         suites,
-        exporter: Exporter::new(exporter),
+        exporter,
         outbound,
         inbound,
         handshake_keys: keys,
         handshake_material: material,
     });
-    let control_out = connection.open_uni().await.map_err(|error| error.to_string())?;
+    let stream = connection.open_uni().await.map_err(|error| error.to_string())?;
+    let (control_out, records) = mpsc::channel(CONTROL_RECORDS);
+    tokio::spawn(write_control(stream, records));
     Ok((session, control_out, spent))
 }
 
 /// Accepts streams and hands them on with their header. A stream without a header in time is dropped.
 async fn listen(connection: Connection, inputs: mpsc::Sender<Input>) {
+    let lane = connection.lane();
     while let Ok(mut stream) = connection.accept_uni().await {
         let inputs = inputs.clone();
         // Bounded by the connection's own limit on streams.
         tokio::spawn(async move {
             let mut header = [0; STREAM_HEADER_LEN];
             if let Ok(Ok(())) = timeout(HANDSHAKE_TIMEOUT, stream.read_exact(&mut header)).await {
-                let _gone = inputs.send(Input::Stream(StreamHeader::parse(header), stream)).await;
+                let _gone = inputs.send(Input::Stream(lane, StreamHeader::parse(header), stream)).await;
             }
         });
     }
+}
+
+/// Writes our control stream in its own time: a peer that does not read must not stop the conversation's task.
+async fn write_control(mut stream: SendStream, mut records: mpsc::Receiver<Vec<u8>>) {
+    while let Some(record) = records.recv().await {
+        if stream.write_all(&record).await.is_err() {
+            return;
+        }
+    }
+    let _closed = stream.finish();
 }
 
 /// Hands on the bytes of the control stream.
@@ -313,7 +344,7 @@ impl Peer {
         match input {
             Input::Control(Some(bytes)) => self.session.handle_bytes(&bytes, now),
             Input::Control(None) => self.session.handle_end(),
-            Input::Stream(header, stream) => self.stream(header, stream),
+            Input::Stream(lane, header, stream) => self.stream(lane, header, stream),
             Input::WantKey { flow, suite, len, first_seq } => {
                 if self.session.request_key(flow, suite, len, first_seq).is_err() {
                     self.route_out(flow, Err(NoKey::Store));
@@ -335,8 +366,12 @@ impl Peer {
             Input::VoiceKeyOver(flow) if self.call.is_flow(flow) => {
                 self.hang_up(vernam_session::HangUpReason::KeyUsedUp).await;
             }
+            Input::VoiceFailed(flow, why) if self.call.is_flow(flow) => {
+                self.warn(format!("the call cannot go on: {why}")).await;
+                self.hang_up(vernam_session::HangUpReason::Failed).await;
+            }
             // Of a call that is over already.
-            Input::VoiceKeyOver(_) => {}
+            Input::VoiceKeyOver(_) | Input::VoiceFailed(..) => {}
             Input::Text(record) => self.text_opened(&record).await,
             Input::TextSent { id, suite } => {
                 self.tell(Event::TextSent { contact: self.name(), id, suite }).await;
@@ -356,11 +391,11 @@ impl Peer {
     async fn obey(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Send(bytes) => match timeout(KEY_TIMEOUT, self.control_out.write_all(&bytes)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_lost)) => self.closed = Some(End::badly("the connection was lost")),
-                    Err(_elapsed) => self.closed = Some(End::badly("the other side takes nothing any more")),
-                },
+                Output::Send(bytes) => {
+                    if self.control_out.try_send(bytes).is_err() {
+                        self.closed = Some(End::badly("the other side takes nothing any more"));
+                    }
+                }
                 Output::FetchHandshakeKeys(keys) => self.fetch_handshake_keys(keys),
                 Output::Align { outbound, inbound } => {
                     if let Err(error) = self.stocks.align(outbound, inbound).await {
@@ -385,7 +420,20 @@ impl Peer {
                     self.closed = Some(why.map_or(End::Properly, |why| End::badly(why.to_string())));
                 }
             }
+            if self.closed.is_some() {
+                return;
+            }
         }
+    }
+
+    /// Whether the peer may give this number to a call or a transfer; from then on it is taken.
+    fn takes_number(&mut self, number: u32) -> bool {
+        let theirs = number % 2 == u32::from(self.role.other().code());
+        let new = theirs && number > self.their_last_number;
+        if new {
+            self.their_last_number = number;
+        }
+        new
     }
 
     async fn established(&mut self, suite: Suite) {
@@ -394,6 +442,7 @@ impl Peer {
         if let Some(stream) = self.texts.early.take() {
             self.text_stream(stream);
         }
+        self.name_lanes();
         self.tell(Event::Established { contact: self.name(), suite }).await;
     }
 
@@ -408,6 +457,8 @@ impl Peer {
             Message::FileDecline { transfer } => self.file_declined(transfer).await,
             Message::FileSent { transfer, hash } => self.file_sent(transfer, hash),
             Message::FileStored { transfer, whole } => self.file_stored(transfer, whole).await,
+            Message::FilesLane { id } => self.lane_named(id),
+            Message::FilesLaneReady { id } => self.lane_ready(id),
             Message::TextDelivered { id } => {
                 self.tell(Event::TextDelivered { contact: self.name(), id }).await;
             }
@@ -417,21 +468,17 @@ impl Peer {
     }
 
     /// A stream from the peer, by its purpose; what nobody waits for is dropped, which stops it.
-    fn stream(&mut self, header: StreamHeader, stream: RecvStream) {
+    fn stream(&mut self, lane: Lane, header: StreamHeader, stream: RecvStream) {
         let control = FlowId::of::<vernam_key::Control>(0);
-        if header.0 == control {
-            tokio::spawn(pump_control(stream, self.inputs.clone()));
-        } else if header.0 == Texts::flow() {
-            self.text_stream(stream);
-        } else {
-            self.file_stream(header.0, stream);
+        match lane {
+            Lane::Main if header.0 == control && !self.control_taken => {
+                self.control_taken = true;
+                tokio::spawn(pump_control(stream, self.inputs.clone()));
+            }
+            Lane::Main if header.0 == Texts::flow() => self.text_stream(stream),
+            Lane::Files => self.file_stream(header.0, stream),
+            Lane::Main => tracing::debug!(flow = %header.0, "a stream that nobody waits for was dropped"),
         }
-    }
-
-    fn add_lane(&mut self, lane: Connection) {
-        tokio::spawn(listen(lane.clone(), self.inputs.clone()));
-        self.files_lane = Some(lane);
-        self.start_waiting_transfers();
     }
 
     /// Opens the way by which a flow of ours gets its keys.
@@ -479,6 +526,7 @@ impl Peer {
             self.fill_stock();
         }
         self.call_tick().await;
+        self.transfers_tick().await;
         self.tell_stock();
     }
 
@@ -510,12 +558,11 @@ impl Peer {
         self.end_transfers().await;
         self.texts.abort();
         if why.is_none() && self.said_bye {
-            let _closed = self.control_out.finish();
+            // Without its other end the writer ends the stream.
+            self.control_out = mpsc::channel(1).0;
             let _late = timeout(LAST_WORDS, self.connection.closed()).await;
         }
-        if let Some(lane) = &self.files_lane {
-            lane.close(0, "done");
-        }
+        self.lanes.close();
         match why {
             None => self.connection.close(0, "done"),
             Some(_) => self.connection.close(1, "the conversation failed on the other side"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use vernam_key::{Inbound, Outbound, Purpose};
-use vernam_quic::{RecvStream, SendStream};
+use vernam_quic::{RecvStream, SendStream, WriteError};
 use vernam_session::limits::{HASH_KEY_LEN, MAX_RECORD_PLAINTEXT, RECORD_HEADER_LEN, TAG_LEN};
 use vernam_session::{FlowId, KeyBlock, KeyError, NoKey, RecordHeader, RecordOpener, RecordSealer, Refusal, Suite};
 
@@ -21,14 +21,24 @@ pub(crate) enum FlowError {
     KeyTimeout,
     #[error("the conversation ended")]
     Gone,
-    #[error("the connection was lost, or the other side takes no more")]
+    #[error("the connection was lost")]
     Lost,
+    #[error("the other side stopped taking it")]
+    Stopped,
     #[error("the data was cut off before its end")]
     Truncated,
     #[error("the data was altered on the way")]
     Tampered,
+    #[error("it came under another protection than was agreed")]
+    OtherSuite,
     #[error(transparent)]
     Key(#[from] KeyError),
+}
+
+impl FlowError {
+    fn of(error: &WriteError) -> Self {
+        if matches!(error, WriteError::Stopped(_)) { Self::Stopped } else { Self::Lost }
+    }
 }
 
 /// A key for a flow, or why there is none.
@@ -96,7 +106,7 @@ impl<P: Purpose> RecordWriter<P> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            self.stream.write_all(&self.buffer).await.map_err(|_lost| FlowError::Lost)?;
+            self.stream.write_all(&self.buffer).await.map_err(|error| FlowError::of(&error))?;
             bytes = more;
             self.ask_ahead(rest.saturating_sub(fit), block, now).await?;
             if bytes.is_empty() {
@@ -121,7 +131,7 @@ impl<P: Purpose> RecordWriter<P> {
             return self.write(&record[RECORD_HEADER_LEN..], last, still, block, now).await;
         }
         self.sealer.seal_in_place(&mut record, last, now)?;
-        self.stream.write_chunk(record.into()).await.map_err(|_lost| FlowError::Lost)?;
+        self.stream.write_chunk(record.into()).await.map_err(|error| FlowError::of(&error))?;
         self.ask_ahead(usize::try_from(still).unwrap_or(usize::MAX), block, now).await?;
         // Sealing never waits, so without this a fast disk would keep the connection's own task from sending.
         tokio::task::yield_now().await;
@@ -147,7 +157,7 @@ impl<P: Purpose> RecordWriter<P> {
             self.ask(block, block).await?;
             self.wait_for_key().await?;
         }
-        self.stream.write_all(&self.buffer).await.map_err(|_lost| FlowError::Lost)
+        self.stream.write_all(&self.buffer).await.map_err(|error| FlowError::of(&error))
     }
 
     /// Says that nothing more will be written, and waits until the peer has it all or a moment has passed.
@@ -193,6 +203,8 @@ pub(crate) struct RecordReader<P> {
     opener: RecordOpener<P>,
     keys: mpsc::Receiver<FlowKey<Inbound>>,
     inputs: mpsc::Sender<Input>,
+    /// What was agreed for this flow: key for anything else is not taken.
+    suite: Suite,
     newest: Option<u32>,
     body: Vec<u8>,
 }
@@ -203,8 +215,9 @@ impl<P: Purpose> RecordReader<P> {
         opener: RecordOpener<P>,
         keys: mpsc::Receiver<FlowKey<Inbound>>,
         inputs: mpsc::Sender<Input>,
+        suite: Suite,
     ) -> Self {
-        Self { stream, opener, keys, inputs, newest: None, body: Vec::new() }
+        Self { stream, opener, keys, inputs, suite, newest: None, body: Vec::new() }
     }
 
     /// The next genuine record's plaintext, or `None` after the last. Refused ones are reported and passed over.
@@ -224,6 +237,7 @@ impl<P: Purpose> RecordReader<P> {
             // Its key was in place before the peer sent it, but may still be on its way to this task.
             while self.newest.is_none_or(|newest| header.generation > newest) {
                 match timeout(KEY_TIMEOUT, self.keys.recv()).await {
+                    Ok(Some(Ok(block))) if block.suite != self.suite => return Err(FlowError::OtherSuite),
                     Ok(Some(Ok(block))) => {
                         self.newest = Some(block.generation);
                         self.opener.install(block)?;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use quinn::ConnectionError;
 
-use crate::identity::NameError;
+use crate::identity::{NameError, deceptive};
 use crate::lane::Lane;
 use crate::limits::{CLOSE_REASON_MAX, VOICE_DATAGRAM_MAX};
 
@@ -183,8 +183,32 @@ fn worded(said: String, otherwise: &str) -> String {
     if said.is_empty() { otherwise.to_owned() } else { said }
 }
 
-/// Text from a stranger, fit for a screen and a log: bounded, UTF-8, no control characters.
+/// Text from a stranger, fit for a screen and a log: bounded, UTF-8, nothing that controls, reorders or hides text.
 fn printable(bytes: &[u8]) -> String {
     let bounded = &bytes[..bytes.len().min(CLOSE_REASON_MAX)];
-    String::from_utf8_lossy(bounded).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    String::from_utf8_lossy(bounded).chars().map(|c| if c.is_control() || deceptive(c) { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use quinn::{ApplicationClose, VarInt};
+
+    use super::*;
+
+    #[test]
+    fn a_close_reason_neither_reorders_nor_hides_text() {
+        let reason = "no\u{202e}on\u{200b}\u{2066}\u{feff}\u{61c}\u{2028}\x1b[2J\n\u{e4}";
+        let close = ApplicationClose { error_code: VarInt::from_u32(7), reason: Bytes::from_static(reason.as_bytes()) };
+        let shown = QuicError::from(ConnectionError::ApplicationClosed(close));
+        assert!(
+            matches!(&shown, QuicError::ClosedByPeer { code: 7, reason } if reason == "no on      [2J \u{e4}"),
+            "{shown:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_printable_is_bounded() {
+        assert!(printable(&[b'x'; 4 * CLOSE_REASON_MAX]).len() <= CLOSE_REASON_MAX);
+    }
 }

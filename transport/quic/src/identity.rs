@@ -57,9 +57,9 @@ fn usable(name: &str) -> Result<Box<str>, NameError> {
     if printable && sized { Ok(name.into()) } else { Err(NameError::Unusable) }
 }
 
-/// Characters that reorder or hide text on a screen: zero-width and bidirectional marks.
-fn deceptive(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Characters that reorder, break or hide text on a screen: zero-width and bidirectional marks, line separators.
+pub(crate) fn deceptive(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -54,6 +54,6 @@ pub use error::QuicError;
 pub use identity::{NameError, QuicIdentity};
 pub use impair::{Impairment, WireCounts};
 pub use lane::Lane;
-pub use quinn::{RecvStream, SendStream};
+pub use quinn::{RecvStream, SendStream, WriteError};
 pub use tap::{Passage, Tap, TapRecord};
 pub use wire::{SocketBuffers, WireSettings};

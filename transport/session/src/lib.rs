@@ -32,7 +32,7 @@ pub use counters::Counters;
 pub use error::{KeyError, Refusal, SessionError};
 pub use flow::{Aad, FlowContext, FlowId, KeyBlock, Role};
 pub use hello::StockReach;
-pub use labels::EXPORTER as EXPORTER_LABEL;
+pub use labels::{EXPORTER as EXPORTER_LABEL, FILES_LANE as FILES_LANE_CONTEXT};
 pub use message::{AnnouncedKey, CallTerms, FileTerms, HangUpReason, KeyOffer, Message};
 pub use record::{RecordHeader, RecordOpener, RecordSealer, StreamHeader};
 pub use session::{Alignment, Config, KeyRequestError, NoKey, Output, Session};

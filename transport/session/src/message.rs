@@ -190,6 +190,17 @@ pub enum Message {
         /// Whether it does.
         whole: bool,
     },
+    /// The initiator dialled this connection for files.
+    FilesLane {
+        /// The TLS exporter of that connection with the label [`crate::EXPORTER_LABEL`] and the context
+        /// [`crate::FILES_LANE_CONTEXT`]: only its two ends know it.
+        id: [u8; 32],
+    },
+    /// The responder has that very connection, too: files may go over it.
+    FilesLaneReady {
+        /// The same.
+        id: [u8; 32],
+    },
     /// A text message is on the receiver's screen.
     TextDelivered {
         /// The sender's number for it.
@@ -249,6 +260,8 @@ impl Message {
                 put_u32(&mut out, 36, *transfer);
                 out.push(u8::from(*whole));
             }
+            Self::FilesLane { id } => put_id(&mut out, 40, id),
+            Self::FilesLaneReady { id } => put_id(&mut out, 41, id),
             Self::TextDelivered { id } => put_u64(&mut out, 48, *id),
             Self::Bye => out.push(63),
         }
@@ -314,6 +327,8 @@ fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
         34 => Message::FileDecline { transfer: from.u32()? },
         35 => Message::FileSent { transfer: from.u32()?, hash: from.array()? },
         36 => Message::FileStored { transfer: from.u32()?, whole: read_bool(&mut from)? },
+        40 => Message::FilesLane { id: from.array()? },
+        41 => Message::FilesLaneReady { id: from.array()? },
         48 => Message::TextDelivered { id: from.u64()? },
         63 => Message::Bye,
         _ => return Err(Malformed),
@@ -330,6 +345,11 @@ fn put_u32(out: &mut Vec<u8>, kind: u8, value: u32) {
 fn put_u64(out: &mut Vec<u8>, kind: u8, value: u64) {
     out.push(kind);
     out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_id(out: &mut Vec<u8>, kind: u8, id: &[u8; 32]) {
+    out.push(kind);
+    out.extend_from_slice(id);
 }
 
 fn put_flow(out: &mut Vec<u8>, kind: u8, flow: FlowId, generation: u32) {

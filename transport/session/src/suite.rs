@@ -6,7 +6,7 @@ mod otp;
 use std::fmt;
 use std::time::Duration;
 
-use vernam_key::{Direction, Inbound, Material, Outbound, Pad, PadSlots, Purpose};
+use vernam_key::{Direction, Inbound, Material, Outbound, Pad, PadSlots, Purpose, SecretBytes};
 
 pub use self::otp::OtpMac;
 use self::{aead::AeadKey, otp::Tag};
@@ -79,6 +79,11 @@ impl Exporter {
     /// From the outer connection's TLS exporter with the label [`crate::EXPORTER_LABEL`] and no context.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The same from the outer layer's own wiped bytes; `None` if they are not 32.
+    pub fn copy_of(secret: &SecretBytes) -> Option<Self> {
+        secret.expose("copied into this wiped type").try_into().ok().map(Self)
     }
 
     pub(crate) fn bytes(&self) -> &[u8; 32] {

@@ -113,12 +113,14 @@ impl Peer {
     pub(super) async fn rings(&mut self, call: u32, terms: CallTerms) {
         let now = self.now();
         let refuse = |reason| Message::HangUp { call, reason };
+        // A number serves once: it names the flows, and with them the keys, of one call.
+        if !self.takes_number(call) {
+            return self.session.send(refuse(HangUpReason::Failed), now);
+        }
         if !matches!(self.call, Call::None) {
             return self.session.send(refuse(HangUpReason::Busy), now);
         }
-        // Numbers of the caller's own kind only: ours are for our flows.
-        let theirs = call % 2 == u32::from(self.role.other().code());
-        match codec_of(terms).filter(|_| theirs && self.session.allows(terms.suite)) {
+        match codec_of(terms).filter(|_| self.session.allows(terms.suite)) {
             Some(codec) => {
                 let proposal = CallProposal { suite: terms.suite, codec };
                 self.call = Call::Incoming { call, terms, proposal, since: now };

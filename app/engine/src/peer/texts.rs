@@ -20,6 +20,7 @@ use crate::records::{FlowError, FlowKey, RecordReader, RecordWriter};
 pub(super) struct Texts {
     pub(super) suite: Option<Suite>,
     last_id: u64,
+    last_received: u64,
     out: Option<mpsc::Sender<TextMessage>>,
     inbound_keys: Option<mpsc::Receiver<FlowKey<vernam_key::Inbound>>>,
     /// The peer's stream, where it came before the conversation stood here.
@@ -122,9 +123,9 @@ impl Peer {
             }
             return;
         };
-        let Ok(opener) = self.session.record_opener::<Text>(0) else { return };
+        let (Ok(opener), Some(suite)) = (self.session.record_opener::<Text>(0), self.texts.suite) else { return };
         let inputs = self.inputs.clone();
-        let mut reader = RecordReader::new(stream, opener, keys, inputs.clone());
+        let mut reader = RecordReader::new(stream, opener, keys, inputs.clone(), suite);
         self.texts.tasks.push(tokio::spawn(async move {
             loop {
                 let input = match reader.next().await {
@@ -143,8 +144,12 @@ impl Peer {
     pub(super) async fn text_opened(&mut self, record: &[u8]) {
         match TextMessage::decode(record) {
             Ok(TextMessage { id, body, .. }) => {
-                let body = MessageBody(body);
-                self.tell(Event::TextReceived { contact: self.name(), id, body }).await;
+                // Once: a number that was there before is a repetition, and only confirmed again.
+                if id > self.texts.last_received {
+                    self.texts.last_received = id;
+                    let body = MessageBody(body);
+                    self.tell(Event::TextReceived { contact: self.name(), id, body }).await;
+                }
                 let now = self.now();
                 self.session.send(Message::TextDelivered { id }, now);
             }

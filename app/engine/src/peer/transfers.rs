@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -12,7 +13,7 @@ use vernam_session::{FileTerms, FlowId, Message, StreamHeader, Suite};
 use super::{Input, Peer};
 use crate::event::{Event, FileDone};
 use crate::files::{self, Progress, safe_name};
-use crate::limits::MAX_TRANSFERS;
+use crate::limits::{MAX_TRANSFERS, TRANSFER_PATIENCE};
 use crate::records::{FlowKey, RecordReader, RecordWriter};
 
 /// All transfers of a conversation, by number.
@@ -29,6 +30,8 @@ struct Sending {
     accepted: bool,
     task: Option<JoinHandle<()>>,
     done: Option<FileDone>,
+    /// Since when nothing but the other side's word is waited for.
+    waits_since: Option<Instant>,
 }
 
 struct Receiving {
@@ -36,6 +39,8 @@ struct Receiving {
     accepted: Option<Accepted>,
     hash: Option<oneshot::Sender<[u8; 32]>>,
     task: Option<JoinHandle<()>>,
+    /// Since when it is accepted and its stream has not come.
+    waits_since: Option<Instant>,
 }
 
 impl Receiving {
@@ -95,25 +100,26 @@ impl Peer {
         }
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let transfer = self.new_number();
-        self.transfers.sending.insert(transfer, Sending { path, size, suite, accepted: false, task: None, done: None });
+        let sending = Sending { path, size, suite, accepted: false, task: None, done: None, waits_since: None };
+        self.transfers.sending.insert(transfer, sending);
         let terms = FileTerms { name: safe_name(&name), size, suite };
         self.session.send(Message::FileOffer { transfer, terms }, now);
     }
 
     pub(super) async fn file_offered(&mut self, transfer: u32, mut terms: FileTerms) {
-        let theirs = transfer % 2 == u32::from(self.role.other().code());
-        let known = self.transfers.receiving.contains_key(&transfer);
-        let full = self.transfers.receiving.len() >= MAX_TRANSFERS;
-        if known {
+        if self.transfers.receiving.contains_key(&transfer) {
             // Its number is taken: the first offer stands.
             return;
         }
-        if !theirs || full || !self.session.allows(terms.suite) {
+        let full = self.transfers.receiving.len() >= MAX_TRANSFERS;
+        if !self.takes_number(transfer) || full || !self.session.allows(terms.suite) {
             return self.decline_file(transfer);
         }
         terms.name = safe_name(&terms.name);
         let (contact, name, size, suite) = (self.name(), terms.name.clone(), terms.size, terms.suite);
-        self.transfers.receiving.insert(transfer, Receiving { terms, accepted: None, hash: None, task: None });
+        self.transfers
+            .receiving
+            .insert(transfer, Receiving { terms, accepted: None, hash: None, task: None, waits_since: None });
         self.tell(Event::FileOffered { contact, transfer, name, size, suite }).await;
     }
 
@@ -131,6 +137,7 @@ impl Peer {
         if let Some(receiving) = self.transfers.receiving.get_mut(&transfer) {
             receiving.hash = Some(hash);
             receiving.accepted = Some(Accepted { folder, keys, expected });
+            receiving.waits_since = Some(Instant::now());
         }
         self.session.send(Message::FileAccept { transfer }, now);
     }
@@ -153,7 +160,7 @@ impl Peer {
 
     /// Starts what was accepted and waited for the second connection.
     pub(super) fn start_waiting_transfers(&mut self) {
-        let Some(lane) = self.files_lane.clone() else { return };
+        let Some(lane) = self.lanes.files() else { return };
         let waiting: Vec<u32> = self
             .transfers
             .sending
@@ -192,9 +199,10 @@ impl Peer {
         let Ok(opener) = self.session.record_opener::<File>(transfer) else { return };
         let Some(receiving) = self.transfers.receiving.get_mut(&transfer) else { return };
         let Some(Accepted { folder, keys, expected }) = receiving.accepted.take() else { return };
+        receiving.waits_since = None;
         let inputs = self.inputs.clone();
         let name = receiving.terms.name.clone();
-        let reader = RecordReader::new(stream, opener, keys, inputs.clone());
+        let reader = RecordReader::new(stream, opener, keys, inputs.clone(), receiving.terms.suite);
         let progress = Progress::new(transfer, false, receiving.terms.size, inputs.clone());
         receiving.task = Some(tokio::spawn(async move {
             let result = files::receive(folder, name, reader, progress, expected).await;
@@ -213,6 +221,7 @@ impl Peer {
                     self.session.send(Message::FileSent { transfer, hash: done.hash }, now);
                     if let Some(sending) = self.transfers.sending.get_mut(&transfer) {
                         sending.done = Some(done);
+                        sending.waits_since = Some(Instant::now());
                     }
                 }
                 Err(why) => {
@@ -266,6 +275,25 @@ impl Peer {
             }
             let why = format!("{} broke the transfer off", self.contact);
             self.tell_file_ended(transfer, false, Err(why)).await;
+        }
+    }
+
+    /// Gives up what stands still.
+    pub(super) async fn transfers_tick(&mut self) {
+        let late = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > TRANSFER_PATIENCE);
+        let receiving = self.transfers.receiving.iter().filter(|(_, one)| late(one.waits_since));
+        let receiving: Vec<u32> = receiving.map(|(transfer, _)| *transfer).collect();
+        let sending = self.transfers.sending.iter().filter(|(_, one)| late(one.waits_since));
+        let sending: Vec<u32> = sending.map(|(transfer, _)| *transfer).collect();
+        for transfer in receiving {
+            self.decline_file(transfer);
+            let why = format!("{} announced the file and did not send it", self.contact);
+            self.tell_file_ended(transfer, false, Err(why)).await;
+        }
+        for transfer in sending {
+            self.transfers.sending.remove(&transfer);
+            let why = format!("{} did not confirm that the file arrived", self.contact);
+            self.tell_file_ended(transfer, true, Err(why)).await;
         }
     }
 
