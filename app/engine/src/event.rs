@@ -333,6 +333,8 @@ pub struct CallStats {
     pub jitter: Duration,
     /// Loudness of the last frames heard, dB below full scale.
     pub heard_dbfs: f64,
+    /// Packets that can still be sent with the pad in hand, beside the stock; `None` under an AEAD key.
+    pub packets_in_hand: Option<u64>,
     /// Bytes of outbound key handed to this call.
     pub key_outbound: u64,
     /// Bytes of inbound key handed to this call.

@@ -94,6 +94,7 @@ impl Media {
             playout: playout.stats(),
             jitter: Duration::ZERO,
             heard_dbfs: SILENCE_DBFS,
+            packets_in_hand: None,
             key_outbound: 0,
             key_inbound: 0,
         };
@@ -301,6 +302,7 @@ impl Media {
     }
 
     fn fill_stats(&mut self) {
+        self.stats.packets_in_hand = self.parts.sealer.packets_left(self.now()).map(|left| left as u64);
         let opened = self.parts.opener.counters();
         self.stats.lasted = self.now().saturating_sub(self.taken_at);
         self.stats.received = opened.accepted;

@@ -361,6 +361,7 @@ impl Peer {
             Input::Announced { start, keys } => self.handle_announced(start, keys).await,
             Input::Refused(why) => self.tell(Event::Refused { contact: self.name(), why }).await,
             Input::CallTick(stats) => {
+                self.call.note_in_hand(stats.packets_in_hand);
                 let _missed = self.shared.events.try_send(Event::CallTick { contact: self.name(), stats });
             }
             Input::VoiceKeyOver(flow) if self.call.is_flow(flow) => {
@@ -556,12 +557,13 @@ impl Peer {
         };
         self.end_call_at_once().await;
         self.end_transfers().await;
-        self.texts.abort();
         if why.is_none() && self.said_bye {
             // Without its other end the writer ends the stream.
             self.control_out = mpsc::channel(1).0;
             let _late = timeout(LAST_WORDS, self.connection.closed()).await;
         }
+        // Not before: the end of a text stream must not overtake the goodbye.
+        self.texts.abort();
         self.lanes.close();
         match why {
             None => self.connection.close(0, "done"),

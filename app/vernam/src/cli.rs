@@ -318,9 +318,14 @@ impl DemoArgs {
             return Err("--speech can be given twice at most: Alice's voice, then Bob's".to_owned());
         }
         for path in self.speech.iter().chain(&self.file) {
-            if !path.is_file() {
-                return Err(format!("there is no file \u{201c}{}\u{201d}", path.display()));
+            let shown = path.display();
+            if path.is_dir() {
+                return Err(format!("\u{201c}{shown}\u{201d} is a folder; a file is needed"));
             }
+            if !path.exists() {
+                return Err(format!("there is no file \u{201c}{shown}\u{201d}"));
+            }
+            std::fs::File::open(path).map_err(|error| format!("\u{201c}{shown}\u{201d} cannot be read: {error}"))?;
         }
         let file = match self.file {
             Some(path) => {

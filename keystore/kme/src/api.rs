@@ -9,7 +9,7 @@ use vernam_key::KeyId;
 use crate::kme::Shared;
 use crate::peer::{Outcome, Peer};
 use crate::reply::{Refusal, Reply};
-use crate::{CollectError, Cut, LinkState, Short};
+use crate::{CollectError, Cut, LinkState, Short, input};
 
 /// When to ask again after a hitch that may pass at once.
 pub(crate) const BRIEF: Duration = Duration::from_secs(1);
@@ -49,12 +49,7 @@ pub(crate) fn status(shared: &Shared, master: &SaeId, slave: SaeId) -> Result<Re
 
 /// The wish in a GET's query. Parameters that the standard does not know are passed over.
 pub(crate) fn wish_of_query(shared: &Shared, query: &str) -> Result<Wish, Refusal> {
-    let number = |name| {
-        let text = parameter(query, name)?;
-        text.map(str::parse).transpose().map_err(|error: std::num::ParseIntError| {
-            Refusal::bad_request(format!("{name} must be a whole number: {error}"))
-        })
-    };
+    let number = |name| input::number(query, name);
     wish(shared, &KeyRequest { number: number("number")?, size: number("size")?, ..KeyRequest::default() })
 }
 
@@ -63,9 +58,7 @@ pub(crate) fn wish_of_body(shared: &Shared, body: &[u8]) -> Result<Wish, Refusal
     if body.is_empty() && shared.config.choices.empty_body_is_default {
         return wish(shared, &KeyRequest::default());
     }
-    let request = serde_json::from_slice(body)
-        .map_err(|error| Refusal::bad_request(format!("the body is not a key request: {error}")))?;
-    wish(shared, &request)
+    wish(shared, &input::object(body, "a key request")?)
 }
 
 fn wish(shared: &Shared, request: &KeyRequest) -> Result<Wish, Refusal> {
@@ -92,20 +85,39 @@ fn wish(shared: &Shared, request: &KeyRequest) -> Result<Wish, Refusal> {
     Ok(Wish { number, bits })
 }
 
-/// "Get key". Runs to its end even when the caller goes away, so that both KMEs agree on every bit.
+/// "Get key". Waits for its turn in the request's own future, so that a request that was given up waits no longer.
+/// What follows runs to its end in a task of its own: a caller that goes away must not stop the two KMEs halfway.
 pub(crate) async fn enc_keys(
-    shared: Arc<Shared>,
-    peer: Arc<Peer>,
+    shared: &Arc<Shared>,
+    peer: &Arc<Peer>,
+    master: &SaeId,
+    slave: SaeId,
+    wish: Wish,
+) -> Result<Reply, Refusal> {
+    check_slave(shared, master, &slave)?;
+    let busy = || Refusal::unavailable(format!("too many key requests of {master} or of all are under way"), BRIEF);
+    let turn = peer.turns.take(master).await.ok_or_else(busy)?;
+    let (shared, peer, master) = (Arc::clone(shared), Arc::clone(peer), master.clone());
+    let keys = tokio::spawn(async move {
+        let _held = turn;
+        agree(&shared, &peer, master, slave, wish).await
+    });
+    let fault = |_panic| Refusal::unavailable("this KME has a fault; tell its operator", BRIEF);
+    Ok(Reply::keys(keys.await.map_err(fault)??))
+}
+
+/// Cuts keys and has the peer reserve them, until both KMEs agree on every bit.
+async fn agree(
+    shared: &Shared,
+    peer: &Peer,
     master: SaeId,
     slave: SaeId,
     wish: Wish,
 ) -> Result<Vec<DeliveredKey>, Refusal> {
-    check_slave(&shared, &master, &slave)?;
     let unavailable = |reason: &str| {
         let text = format!("the KME of {slave} cannot be reached, and no key was used: {reason}");
         Refusal::unavailable(text, BRIEF)
     };
-    let _permit = peer.requests.acquire().await.map_err(|_closed| unavailable("this KME is shutting down"))?;
     for _ in 0..MAX_CUTS {
         let report = shared.link_report();
         if report.state == LinkState::Alarm {
@@ -113,9 +125,10 @@ pub(crate) async fn enc_keys(
             return Err(Refusal::unavailable(text, LONG).detail(report.to_extension()));
         }
         if shared.outbox.has_voids() {
-            peer.send(&shared.outbox).await.map_err(|error| unavailable(&error.to_string()))?;
+            let patience = shared.config.limits.peer_turn_timeout;
+            peer.send_within(patience, &shared.outbox).await.map_err(|reason| unavailable(&reason))?;
         }
-        let cut = cut(&shared, wish)?;
+        let cut = cut(shared, wish)?;
         match peer.reserve(&master, &slave, cut.positions()).await {
             Outcome::Reserved => {
                 let keys = shared.ledger().deliver(cut);
@@ -168,15 +181,16 @@ fn time_to_make(bits: u64, rate_bps: f64) -> Duration {
 
 /// The one `key_ID` of a GET.
 pub(crate) fn ids_of_query(query: &str) -> Result<Vec<KeyId>, Refusal> {
-    let text = parameter(query, "key_ID")?.ok_or_else(|| Refusal::bad_request("key_ID is missing"))?;
+    let text = input::parameter(query, "key_ID")?.ok_or_else(|| Refusal::bad_request("key_ID is missing"))?;
     let id = text.parse().map_err(|error: vernam_key::InvalidKeyId| Refusal::bad_request(error.to_string()))?;
     Ok(vec![id])
 }
 
 /// The `key_ID`s of a POST.
 pub(crate) fn ids_of_body(body: &[u8]) -> Result<Vec<KeyId>, Refusal> {
-    let ids: KeyIds = serde_json::from_slice(body)
-        .map_err(|error| Refusal::bad_request(format!("the body is not a list of key_IDs: {error}")))?;
+    const WHAT: &str = "a list of key_IDs";
+    let ids: KeyIds = input::object(body, WHAT)?;
+    let _checked: input::EntriesAreObjects = input::object(body, WHAT)?;
     Ok(ids.key_ids.into_iter().map(|KeyIdEntry { key_id, .. }| key_id).collect())
 }
 
@@ -205,14 +219,4 @@ fn check_slave(shared: &Shared, master: &SaeId, slave: &SaeId) -> Result<(), Ref
     } else {
         format!("no SAE named {slave} is known here")
     }))
-}
-
-/// One parameter of a query, which may stand there once.
-fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<&'a str>, Refusal> {
-    let mut values = query.split('&').filter_map(|pair| pair.split_once('=')).filter(|(key, _)| *key == name);
-    let first = values.next().map(|(_, value)| value);
-    if values.next().is_some() {
-        return Err(Refusal::bad_request(format!("{name} may be given once only; use POST for more")));
-    }
-    Ok(first)
 }

@@ -81,6 +81,8 @@ pub struct Limits {
     pub max_connections_per_caller: usize,
     /// The most requests to the peer under way at once.
     pub max_peer_requests: usize,
+    /// The most of them for one SAE: with less than all, a peer that hangs on one SAE's wishes blocks no other.
+    pub max_peer_requests_per_sae: usize,
     /// The longest body of an SAE's request, in bytes.
     pub max_body: usize,
     /// The longest body of the peer's request, in bytes.
@@ -93,6 +95,8 @@ pub struct Limits {
     pub connection_lifetime: Duration,
     /// How long the body of a request may take.
     pub body_timeout: Duration,
+    /// How long a request may wait until it is its turn to be brought before the peer; then it is refused (503).
+    pub peer_turn_timeout: Duration,
     /// How long to wait for a TCP connection to the peer.
     pub peer_connect_timeout: Duration,
     /// How long to wait for the peer's answer.
@@ -118,12 +122,14 @@ impl Default for Limits {
             max_connections: 512,
             max_connections_per_caller: 64,
             max_peer_requests: 64,
+            max_peer_requests_per_sae: 16,
             max_body: 64 << 10,     // 128 key_IDs take 7 KiB
             max_peer_body: 4 << 20, // 128 keys in many pieces
             handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(1),
             connection_lifetime: Duration::from_hours(1),
             body_timeout: Duration::from_secs(10),
+            peer_turn_timeout: Duration::from_secs(2),
             peer_connect_timeout: Duration::from_secs(3),
             peer_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(5),
@@ -177,6 +183,9 @@ pub enum KmeError {
     Random(String),
 }
 
+/// More than any KME can use; a semaphore counts farther.
+const MAX_PEER_REQUESTS: usize = 1 << 20;
+
 pub(crate) fn check(config: &KmeConfig) -> Result<(), KmeError> {
     let limits = &config.limits;
     let wrong = |text: String| Err(KmeError::Config(text));
@@ -192,6 +201,13 @@ pub(crate) fn check(config: &KmeConfig) -> Result<(), KmeError> {
     }
     if limits.max_key_per_request == 0 {
         return wrong("max_key_per_request must be at least 1".to_owned());
+    }
+    let (all, per_sae) = (limits.max_peer_requests, limits.max_peer_requests_per_sae);
+    if !(1..=MAX_PEER_REQUESTS).contains(&all) || !(1..=all).contains(&per_sae) {
+        return wrong(format!(
+            "max_peer_requests ({all}) must be 1 to {MAX_PEER_REQUESTS}, \
+             and max_peer_requests_per_sae ({per_sae}) 1 to that"
+        ));
     }
     Ok(())
 }

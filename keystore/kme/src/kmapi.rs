@@ -6,7 +6,7 @@ use vernam_etsi014::Extension;
 use crate::kme::Shared;
 use crate::reply::{Refusal, Reply};
 use crate::wire::{Ack, AckStatus, ExtKeys, Gone, Void, entries};
-use crate::{LinkState, ReserveError};
+use crate::{LinkState, ReserveError, input};
 
 use crate::api::BRIEF;
 
@@ -74,5 +74,5 @@ pub(crate) fn void(shared: &Shared, body: &[u8]) -> Result<Reply, Refusal> {
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(body).map_err(|error| Refusal::bad_request(format!("the body is malformed: {error}")))
+    input::object(body, "such a message")
 }

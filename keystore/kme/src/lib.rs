@@ -33,6 +33,7 @@
 mod api;
 mod config;
 mod identity;
+mod input;
 mod kmapi;
 mod kme;
 mod ledger;
@@ -42,6 +43,7 @@ mod peer;
 mod reply;
 mod route;
 mod server;
+mod turns;
 mod wire;
 
 pub use config::{Choices, KmeConfig, KmeError, Limits, PeerConfig, TlsIdentity};

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use rustls_pki_types::PrivateKeyDer;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::timeout;
 use vernam_etsi014::{ClientError, Extension, MutualTlsClient, SaeId, SetupError, Timeouts};
 use vernam_key::KeyId;
 
 use crate::outbox::{Messages, Outbox};
+use crate::turns::Turns;
 use crate::wire::{ACK, Ack, AckStatus, EXT_KEYS, ExtKeys, Gone, VOID, Void, entries};
 use crate::{KeyPositions, KmeConfig, TlsIdentity};
 
@@ -17,8 +19,8 @@ const BATCH: usize = 1024;
 /// The peer, as a server.
 pub(crate) struct Peer {
     client: MutualTlsClient,
-    /// One permit for each request under way.
-    pub(crate) requests: Semaphore,
+    /// Of the requests under way.
+    pub(crate) turns: Turns,
     sending: Mutex<()>,
 }
 
@@ -48,7 +50,7 @@ impl Peer {
             key,
             timeouts,
         )?;
-        Ok(Self { client, requests: Semaphore::new(limits.max_peer_requests), sending: Mutex::new(()) })
+        Ok(Self { client, turns: Turns::new(config), sending: Mutex::new(()) })
     }
 
     /// Asks the peer to hold `keys` ready for `slave`.
@@ -72,7 +74,17 @@ impl Peer {
 
     /// Tells the peer all that it must still be told. What it does not hear stays in the outbox.
     pub(crate) async fn send(&self, outbox: &Outbox) -> Result<(), ClientError> {
-        let _one_at_a_time = self.sending.lock().await;
+        self.send_holding(self.sending.lock().await, outbox).await
+    }
+
+    /// As [`Self::send`], for a caller with little time while others may be sending to a peer that hangs.
+    pub(crate) async fn send_within(&self, patience: Duration, outbox: &Outbox) -> Result<(), String> {
+        // Only the wait may be cut short: what is being sent must come back to the outbox.
+        let lock = timeout(patience, self.sending.lock()).await.map_err(|_late| "it is slow to answer".to_owned())?;
+        self.send_holding(lock, outbox).await.map_err(|error| error.to_string())
+    }
+
+    async fn send_holding(&self, _one_at_a_time: MutexGuard<'_, ()>, outbox: &Outbox) -> Result<(), ClientError> {
         loop {
             let mut messages = outbox.take(BATCH);
             if messages.is_empty() {

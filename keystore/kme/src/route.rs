@@ -59,31 +59,16 @@ async fn route(
     match (endpoint, &head.method) {
         (Endpoint::Status, &Method::GET) => api::status(shared, me, other),
         (Endpoint::EncKeys, &Method::GET) => {
-            enc_keys(shared, peer, me, other, api::wish_of_query(shared, query)?).await
+            api::enc_keys(shared, peer, me, other, api::wish_of_query(shared, query)?).await
         }
         (Endpoint::EncKeys, &Method::POST) => {
-            enc_keys(shared, peer, me, other, api::wish_of_body(shared, &body)?).await
+            api::enc_keys(shared, peer, me, other, api::wish_of_body(shared, &body)?).await
         }
         (Endpoint::DecKeys, &Method::GET) => api::dec_keys(shared, me, &other, &api::ids_of_query(query)?),
         (Endpoint::DecKeys, &Method::POST) => api::dec_keys(shared, me, &other, &api::ids_of_body(&body)?),
         (Endpoint::Status, _) => Err(Refusal::method_not_allowed("GET")),
         _ => Err(Refusal::method_not_allowed("GET, POST")),
     }
-}
-
-/// In a task of its own: a caller that goes away must not stop the two KMEs halfway.
-async fn enc_keys(
-    shared: &Arc<Shared>,
-    peer: &Arc<Peer>,
-    master: &SaeId,
-    slave: SaeId,
-    wish: api::Wish,
-) -> Result<Reply, Refusal> {
-    let (shared, peer) = (Arc::clone(shared), Arc::clone(peer));
-    let keys = tokio::spawn(api::enc_keys(shared, peer, master.clone(), slave, wish)).await;
-    Ok(Reply::keys(
-        keys.map_err(|_panic| Refusal::unavailable("this KME has a fault; tell its operator", api::BRIEF))??,
-    ))
 }
 
 type KmapiEndpoint = fn(&Shared, &[u8]) -> Result<Reply, Refusal>;

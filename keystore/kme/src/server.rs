@@ -141,10 +141,9 @@ impl Service {
         }
         drop(listener);
         stop.send_replace(true);
-        let all_requests = u32::try_from(limits.max_peer_requests).unwrap_or(u32::MAX);
         let end = async {
             while connections.join_next().await.is_some() {}
-            drop(self.peer.requests.acquire_many(all_requests).await);
+            self.peer.turns.all_over().await;
         };
         if timeout(limits.shutdown_grace, end).await.is_err() {
             tracing::warn!("some requests did not end in time");

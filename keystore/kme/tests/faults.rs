@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use vernam_etsi014::{ClientError, DeliveredKey};
 use vernam_key::SecretBytes;
-use vernam_kme::{Deposited, LinkState};
+use vernam_kme::{Deposited, Kme, KmeConfig, LinkState, PeerConfig};
 use world::{World, report, sae};
 
 fn unavailable(result: Result<Vec<DeliveredKey>, ClientError>) -> String {
@@ -278,4 +278,75 @@ async fn a_caller_that_goes_away_leaves_the_books_in_order() {
     let (a, b) = (world.a.accounting(), world.b.accounting());
     assert_eq!((a.reserved, a.pooled_own, a.delivered_to_master), (0, b.pooled_peer, b.reserved + b.voided - a.voided));
     world.end().await;
+}
+
+/// Waits until A has set bits aside for a request of Alice, and asks B, whose answer is not heard.
+async fn one_hangs(world: &World) {
+    while world.a.accounting().reserved == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_sae_whose_requests_hang_blocks_no_other() {
+    let mut world = World::with(|config| {
+        config.limits.max_peer_requests = 2;
+        config.limits.max_peer_requests_per_sae = 1;
+        config.limits.peer_turn_timeout = Duration::from_millis(50);
+        config.limits.peer_timeout = Duration::from_mins(1);
+        config.limits.shutdown_grace = Duration::from_millis(100);
+    })
+    .await;
+    world.make_block();
+    world.wire.mute(true);
+    let alice = Arc::new(world.alice());
+    let hanging = Arc::clone(&alice);
+    let hanging = tokio::spawn(async move { hanging.enc_keys(&sae("bob"), 1, 256).await.is_ok() });
+    one_hangs(&world).await;
+    for _ in 0..3 {
+        let words = unavailable(alice.enc_keys(&sae("bob"), 1, 256).await);
+        assert!(words.contains("alice") && words.contains("under way"), "{words}");
+    }
+    world.wire.mute(false);
+    assert_eq!(world.client("carol", world.a_addr).enc_keys(&sae("bob"), 1, 256).await.unwrap().len(), 1);
+    hanging.abort();
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_were_given_up_while_they_waited_are_gone() {
+    let mut world = World::with(|config| {
+        config.limits.max_peer_requests = 1;
+        config.limits.max_peer_requests_per_sae = 1;
+        config.limits.peer_turn_timeout = Duration::from_mins(1);
+        config.limits.peer_timeout = Duration::from_secs(3);
+    })
+    .await;
+    world.make_block();
+    world.wire.mute(true);
+    let alice = Arc::new(world.alice());
+    let hanging = Arc::clone(&alice);
+    let hanging = tokio::spawn(async move { unavailable(hanging.enc_keys(&sae("bob"), 1, 256).await) });
+    one_hangs(&world).await;
+    let slave = sae("bob");
+    let given_up = (0..10).map(|_| tokio::time::timeout(Duration::from_millis(20), alice.enc_keys(&slave, 1, 256)));
+    for wish in given_up {
+        assert!(wish.await.is_err(), "it waits for its turn");
+    }
+    world.wire.mute(false);
+    assert!(hanging.await.unwrap().contains("bob"));
+    world.client("carol", world.a_addr).enc_keys(&slave, 1, 256).await.unwrap();
+    assert_eq!(world.a.accounting().delivered_to_master, 256, "no key for those who had gone");
+    world.end().await;
+}
+
+#[test]
+fn shares_that_make_no_sense_are_refused() {
+    for (all, share) in [(0, 0), (4, 5), (4, 0), (usize::MAX, 1)] {
+        let peer = PeerConfig::new(world::kme_id("kme-b"), "127.0.0.1:1", [sae("bob")]);
+        let mut config = KmeConfig::new(world::kme_id("kme-a"), [sae("alice")], peer);
+        config.limits.max_peer_requests = all;
+        config.limits.max_peer_requests_per_sae = share;
+        assert!(Kme::new(config).is_err(), "{all} {share}");
+    }
 }

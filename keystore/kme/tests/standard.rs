@@ -91,6 +91,8 @@ async fn sizes_and_numbers_have_limits() {
         (r#"{"number":-1}"#, "not a key request"),
         (r#"{"number":"1"}"#, "not a key request"),
         ("[1", "not a key request"),
+        ("[]", "must be a JSON object"),
+        ("[1,256]", "must be a JSON object"),
         (r#"{"additional_slave_SAE_IDs":["carol"]}"#, "max_SAE_ID_count is 0"),
         (r#"{"extension_mandatory":[{"abc_x":1}]}"#, messages::EXTENSION_UNSUPPORTED),
     ] {
@@ -98,7 +100,18 @@ async fn sizes_and_numbers_have_limits() {
         assert_eq!(answer.status, 400, "{body}");
         assert!(answer.message().contains(words), "{body}: {}", answer.message());
     }
-    for query in ["size=12", "size=x", "number=1&number=2", "number=99999999999"] {
+    for body in [
+        "[]",
+        r#"[["bc490419-7d60-487f-adc1-4ddcc177c139"]]"#,
+        r#"{"key_IDs":[["bc490419-7d60-487f-adc1-4ddcc177c139"]]}"#,
+    ] {
+        let answer = world.raw(Some("alice"), world.a_addr, &post("/api/v1/keys/bob/dec_keys", body)).await.unwrap();
+        assert!(answer.status == 400 && answer.message().contains("not a list of key_IDs"), "{body}: {answer:?}");
+    }
+    let encoded =
+        world.raw(Some("alice"), world.a_addr, &get("/api/v1/keys/bob/enc_keys?%73ize=%31%36")).await.unwrap();
+    assert!(encoded.status == 200 && encoded.body.contains("\"key\":"), "{encoded:?}");
+    for query in ["size=12", "size=x", "number=1&number=2", "number=99999999999", "number=+3", "number=%2B3", "size="] {
         let path = format!("/api/v1/keys/bob/enc_keys?{query}");
         let answer = world.raw(Some("alice"), world.a_addr, &get(&path)).await.unwrap();
         assert_eq!(answer.status, 400, "{query}: {}", answer.message());

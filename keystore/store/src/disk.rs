@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -22,6 +22,7 @@ pub(crate) struct DiskFile {
 impl DiskFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path).map_err(Error::io("open", path))?;
+        check_name(&file, path)?;
         Ok(Self { file, path: path.to_owned() })
     }
 
@@ -94,14 +95,37 @@ pub(crate) fn create(path: &Path, fill: impl FnOnce(&DiskFile) -> Result<()>) ->
     sync_dir(parent(path))
 }
 
+/// Never truncates or follows what stands at `path`: a crash may have left a file there, which is erased, and somebody
+/// else a link, which is refused.
 fn write_new(path: &Path, fill: impl FnOnce(&DiskFile) -> Result<()>) -> Result<()> {
     #[cfg(test)]
     crate::crash::before_step(path)?;
     let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).truncate(true).mode(0o600);
-    let new = DiskFile { file: options.open(path).map_err(Error::io("create", path))?, path: path.to_owned() };
+    let options = options.read(true).write(true).create_new(true).mode(0o600);
+    let opened = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            erase_and_remove(path)?;
+            options.open(path)
+        }
+        opened => opened,
+    };
+    let new = DiskFile { file: opened.map_err(Error::io("create", path))?, path: path.to_owned() };
     fill(&new)?;
     new.sync()
+}
+
+/// Refuses an open file that is not the plain file named `path` itself, but the target of a link there, or was put in
+/// another's place meanwhile. Compared after opening, so that nobody can change the name between check and use.
+pub(crate) fn check_name(file: &File, path: &Path) -> Result<()> {
+    let named = fs::symlink_metadata(path).map_err(Error::io("look at", path))?;
+    let opened = file.metadata().map_err(Error::io("look at", path))?;
+    if named.is_file() && (named.dev(), named.ino()) == (opened.dev(), opened.ino()) {
+        return Ok(());
+    }
+    Err(Error::damaged(
+        path,
+        "it is a link or was just replaced, and a store has plain files only; find out who did that",
+    ))
 }
 
 /// Overwrites a file with zeros, durably, and removes it.
@@ -155,7 +179,11 @@ pub(crate) fn read_small(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.and_then(|file| file.take(limit).read_to_end(&mut bytes)).map_err(Error::io("read", path))?,
+        opened => {
+            let file = opened.map_err(Error::io("open", path))?;
+            check_name(&file, path)?;
+            file.take(limit).read_to_end(&mut bytes).map_err(Error::io("read", path))?
+        }
     };
     Ok(Some(bytes))
 }

@@ -40,7 +40,7 @@
 //! # On disk
 //!
 //! ```text
-//!   DIR/lock                                          locked while a Store or a stock of it is open
+//!   DIR/lock                                          locked, as DIR itself, while a Store or a stock of it is open
 //!   DIR/store                                         a MAC by which the store knows its key
 //!   DIR/contacts/contact-NAME/DIRECTION/cursor        two slots in turn: cursor, end, spent, holes, under a MAC
 //!                                      /START.segment one append: header with the key_IDs, then records of one block

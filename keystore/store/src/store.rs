@@ -32,7 +32,7 @@ pub struct Store {
 
 struct Shared {
     /// Held locked; the lock goes with the file, also when the program is killed.
-    _lock: File,
+    _lock: Locks,
     /// The scopes of the stocks that are open.
     open: Mutex<BTreeSet<String>>,
 }
@@ -96,16 +96,31 @@ impl Drop for Lease {
     }
 }
 
-fn lock(dir: &Path) -> Result<File> {
+/// Two locks: on the file, and on the folder itself, so that deleting the file lets no second program in.
+struct Locks {
+    _file: File,
+    /// `None` on file systems that lock no folders, such as NFS.
+    _folder: Option<File>,
+}
+
+fn lock(dir: &Path) -> Result<Locks> {
+    let folder = File::open(dir).map_err(Error::io("open the folder", dir))?;
+    let folder = match folder.try_lock() {
+        Ok(()) => Some(folder),
+        Err(TryLockError::WouldBlock) => return Err(Error::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(_)) => None,
+    };
     let path = dir.join(LOCK);
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(&path).map_err(Error::io("open", &path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { dir: dir.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(Error::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
     }
+    disk::check_name(&file, &path)?; // the next program must find the file that is locked
+    Ok(Locks { _file: file, _folder: folder })
 }
 
 /// Recognises the store's own key, so that another one is refused before it takes every record for a torn one.

@@ -397,6 +397,74 @@ fn a_store_key_is_made_once_and_kept_from_others() {
     assert!(StoreKey::from_secret(SecretBytes::from_vec(vec![0; 31])).is_none());
 }
 
+#[test]
+fn a_deleted_lock_file_lets_no_second_one_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let stock = open(dir.path());
+    fs::remove_file(dir.path().join("lock")).unwrap();
+    assert!(matches!(try_open(dir.path()).err().unwrap(), Error::Locked { .. }));
+    fs::write(dir.path().join("lock"), "").unwrap();
+    assert!(matches!(try_open(dir.path()).err().unwrap(), Error::Locked { .. }));
+    drop(stock);
+    open(dir.path());
+}
+
+#[test]
+fn links_are_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).append(keys(1, &[30_000])).unwrap();
+    let stranger = dir.path().join("a file of somebody");
+    fs::write(&stranger, "precious").unwrap();
+    let stock = stock_dir(dir.path());
+    let segment = segments(dir.path()).remove(0);
+    let names = [
+        stock.join("00000000000000000009.segment.unfinished"),
+        stock.join("00000000000000090000.segment"),
+        stock.join("cursor"),
+        segment,
+        dir.path().join("store"),
+        dir.path().join("lock"),
+    ];
+    for name in names {
+        let aside = dir.path().join("aside");
+        let was_there = fs::rename(&name, &aside).is_ok();
+        // To a file of others, and to the right file: what one cannot trust is refused all the same.
+        for target in [&stranger, &aside].into_iter().take(if was_there { 2 } else { 1 }) {
+            std::os::unix::fs::symlink(target, &name).unwrap();
+            let error = try_open(dir.path()).err().unwrap();
+            assert!(matches!(&error, Error::Damaged { path, .. } if *path == name), "{name:?}: {error}");
+            assert_eq!(fs::read(&stranger).unwrap(), b"precious");
+            fs::remove_file(&name).unwrap();
+        }
+        if was_there {
+            fs::rename(&aside, &name).unwrap();
+        }
+        assert_eq!(open(dir.path()).status().available, 30_000);
+    }
+}
+
+#[test]
+fn a_link_where_a_segment_is_to_be_written_is_refused_and_a_leftover_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut stock = open(dir.path());
+    stock.append(keys(1, &[100])).unwrap();
+    let next = stock_dir(dir.path()).join("00000000000000000100.segment.unfinished");
+    let stranger = dir.path().join("a file of somebody");
+    fs::write(&stranger, "precious").unwrap();
+    std::os::unix::fs::symlink(&stranger, &next).unwrap();
+    assert!(matches!(stock.append(keys(2, &[100])).err().unwrap(), Error::Damaged { path, .. } if path == next));
+    assert_eq!(fs::read(&stranger).unwrap(), b"precious");
+    fs::remove_file(&next).unwrap();
+    drop(stock);
+
+    let mut stock = open(dir.path());
+    fs::write(&next, vec![7; 100_000]).unwrap();
+    stock.append(keys(3, &[100])).unwrap();
+    assert!(!next.exists());
+    drop(stock);
+    assert_eq!(open(dir.path()).status().available, 200);
+}
+
 fn flip(path: &Path, at: usize) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
     let mut byte = [0];

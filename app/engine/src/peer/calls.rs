@@ -34,6 +34,8 @@ pub(super) struct Active {
     terms: CallTerms,
     media: mpsc::Sender<MediaInput>,
     task: JoinHandle<Box<CallStats>>,
+    /// Packets that the call can send without another block.
+    in_hand: u64,
     /// The shortest talk-time warning given so far, seconds.
     warned: u64,
 }
@@ -65,6 +67,13 @@ impl Call {
     /// Stock came after the call had been told that there was none: it may ask again.
     pub(super) fn stock_came(&self) {
         self.give(MediaInput::NewStock);
+    }
+
+    /// What the call's task says that it still has.
+    pub(super) fn note_in_hand(&mut self, packets: Option<u64>) {
+        if let Self::Active(active) = self {
+            active.in_hand = packets.unwrap_or(0);
+        }
     }
 
     fn give(&self, input: MediaInput) {
@@ -181,7 +190,7 @@ impl Peer {
             Ok(media) => {
                 let (sender, receiver) = mpsc::channel(4 * FLOW_KEYS);
                 let task = tokio::spawn(media.run(receiver));
-                self.call = Call::Active(Active { call, terms, media: sender, task, warned: u64::MAX });
+                self.call = Call::Active(Active { call, terms, media: sender, task, in_hand: 0, warned: u64::MAX });
                 true
             }
             Err(why) => {
@@ -254,7 +263,7 @@ impl Peer {
                 let slot = voice_slot(active.terms.suite, active.terms.packet_len).unwrap_or(1);
                 let status = self.stocks.status().0;
                 let usable = self.usable.saturating_sub(status.cursor).min(status.available);
-                let left = usable / (slot * frames);
+                let left = (usable / slot + active.in_hand) / frames.max(1);
                 let due = TALK_WARNINGS.into_iter().filter(|limit| left < *limit).min();
                 if let Some(due) = due.filter(|due| *due < active.warned) {
                     active.warned = due;

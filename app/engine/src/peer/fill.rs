@@ -125,6 +125,8 @@ impl Peer {
             self.fill.announced_to = None;
         }
         self.call.stock_came();
+        // While there is more to be had, go on at once.
+        self.fill_stock();
         self.tell_stock();
     }
 

@@ -252,7 +252,7 @@ pub struct CallTick {
     pub lost: u64,
     /// Voice datagrams refused: forged, replayed, cut short.
     pub rejected: u64,
-    /// Frames that Opus concealed.
+    /// Lost frames that Opus mended.
     pub concealed: u64,
     /// One-way delay capture to playout, median of the last seconds, ms.
     pub delay_p50_ms: f64,

@@ -15,6 +15,7 @@ pub mod picture;
 pub mod plain;
 pub mod run;
 pub mod screen;
+mod secrets;
 pub mod show;
 pub mod summary;
 pub mod table;

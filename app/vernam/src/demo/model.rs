@@ -339,7 +339,9 @@ impl Model {
     pub fn stock_share(&self, who: Person) -> (f64, f64) {
         let person = self.person(who);
         let share = |level: Option<StockLevel>, most: u64| {
-            level.map_or(0.0, |level| ratio(level.bytes, most.max(level.mark_bytes)))
+            // Against the mark, which the run lowers once the file has its key: the most that ever was would leave an
+            // empty bar beside a stock that is enough.
+            level.map_or(0.0, |level| ratio(level.bytes, if level.mark_bytes > 0 { level.mark_bytes } else { most }))
         };
         (share(person.send, person.most.0), share(person.receive, person.most.1))
     }

@@ -16,6 +16,7 @@ use vernam_quic::{Impairment, WireSettings};
 
 use self::plan::{Budget, Lengths};
 use super::events::{Act, Check, DemoEvent, Person as Who, Plan, Suite};
+use super::secrets::SecretFolder;
 use super::summary::{CallSummary, FileSummary, Summary};
 use super::world::link::{Link, LiveLink};
 use super::world::network::Network;
@@ -34,7 +35,7 @@ const FILE_PATIENCE: Duration = Duration::from_mins(10);
 /// Emits every event but the last into `sink`; the summary that it returns is checked and shown by its caller. When
 /// `cancel` asks for the end, it hangs up, stops its servers, and returns the sums of what happened until then.
 pub async fn run(options: &DemoOptions, out: &Path, sink: &EventSink, cancel: &Cancel) -> anyhow::Result<Summary> {
-    let folder = tempfile::Builder::new().prefix("vernam-demo-secret-").tempdir()?;
+    let folder = SecretFolder::new().context("no folder for the demo's secrets can be made")?;
     let path = folder.path().to_owned();
     let mut show = Show::set_up(options, out, folder, sink, cancel).await?;
     show.play().await?;
@@ -51,7 +52,7 @@ struct Show<'a> {
     out: &'a Path,
     sink: EventSink,
     cancel: &'a Cancel,
-    folder: tempfile::TempDir,
+    folder: SecretFolder,
     network: Network,
     link: LiveLink,
     people: [Arc<Person>; 2],
@@ -72,7 +73,7 @@ impl<'a> Show<'a> {
     async fn set_up(
         options: &'a DemoOptions,
         out: &'a Path,
-        folder: tempfile::TempDir,
+        folder: SecretFolder,
         sink: &EventSink,
         cancel: &'a Cancel,
     ) -> anyhow::Result<Self> {
@@ -150,7 +151,7 @@ impl<'a> Show<'a> {
         }
         let marks = self.budget.marks;
         for (person, mark) in self.people.iter().zip(marks) {
-            let filled = person.until(PATIENCE * 2, "the filling of the stock", |state| state.usable >= mark);
+            let filled = person.filled(PATIENCE, mark);
             tokio::select! {
                 filled = filled => { filled?; }
                 () = self.cancel.cancelled() => return Ok(()),

@@ -66,10 +66,16 @@ impl View {
     pub fn choose(choice: ViewChoice) -> Self {
         match choice {
             ViewChoice::Json => Self::Json,
-            ViewChoice::Auto if io::stdout().is_terminal() && io::stdin().is_terminal() => Self::Screen,
+            ViewChoice::Auto if can_draw() => Self::Screen,
             ViewChoice::Plain | ViewChoice::Auto => Self::Plain,
         }
     }
+}
+
+/// Whether there is a terminal at both ends that can do more than print.
+fn can_draw() -> bool {
+    let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+    io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
 }
 
 /// Shows the run that `start` begins; gives the exit status.
@@ -106,14 +112,15 @@ where
     stage.take(&last)?;
     stage.linger().await;
     let film = stage.close();
-    write_report(&showing.out, &last)?;
-    if let (Some(path), Some(film)) = (&showing.picture, film) {
-        std::fs::write(path, film.svg()).with_context(|| format!("cannot write the picture {}", path.display()))?;
-    }
     if showing.view != View::Json {
         let stdout = io::stdout();
         let colour = stdout.is_terminal() && depth() != Depth::Mono;
         quietly(stdout.lock().write_all(table(&summary, colour).as_bytes()))?;
+    }
+    // After the table: a full disk must not take the sums with it.
+    write_report(&showing.out, &last)?;
+    if let (Some(path), Some(film)) = (&showing.picture, film) {
+        std::fs::write(path, film.svg()).with_context(|| format!("cannot write the picture {}", path.display()))?;
     }
     Ok(match (summary.broken().count(), summary.cancelled) {
         (0, false) => 0,
@@ -128,9 +135,15 @@ fn write_report(out: &Path, last: &Stamped) -> anyhow::Result<()> {
     std::fs::write(&path, text + "\n").with_context(|| format!("cannot write the report {}", path.display()))
 }
 
-/// A reader that has gone away (`| head`) is no error.
+/// A reader that has gone away (`| head`, a closed terminal) is no error.
 fn quietly(result: io::Result<()>) -> io::Result<()> {
-    result.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
+    result.or_else(|error| if has_gone(&error) { Ok(()) } else { Err(error) })
+}
+
+fn has_gone(error: &io::Error) -> bool {
+    /// EIO, the same number on every Unix: so a terminal answers once it has hung up.
+    const HUNG_UP: i32 = 5;
+    error.kind() == io::ErrorKind::BrokenPipe || (cfg!(unix) && error.raw_os_error() == Some(HUNG_UP))
 }
 
 fn depth() -> Depth {
@@ -191,7 +204,12 @@ impl Stage {
                     }
                 }
                 ended = &mut *run => break ended,
-                _ = frames.tick() => self.frame()?,
+                _ = frames.tick() => {
+                    self.frame()?;
+                    if matches!(self.view, Running::Silent) {
+                        cancel.cancel();
+                    }
+                }
                 () = ask(&mut self.view, &mut signals) => {
                     if cancel.is_cancelled() {
                         return Ok(None);
@@ -218,7 +236,7 @@ impl Stage {
         let mut out = io::stdout().lock();
         let written = lines.iter().try_for_each(|line| writeln!(out, "{line}"));
         match written {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => self.view = Running::Silent,
+            Err(error) if has_gone(&error) => self.view = Running::Silent,
             result => result.context("cannot write to standard output")?,
         }
         Ok(())
@@ -229,10 +247,12 @@ impl Stage {
         if let Some(film) = &mut self.film {
             film.film(&self.model);
         }
-        match &mut self.view {
-            Running::Screen(screen, _) => screen.draw(&self.model),
-            Running::Plain(_) | Running::Json | Running::Silent => Ok(()),
+        let Running::Screen(screen, _) = &mut self.view else { return Ok(()) };
+        match screen.draw(&self.model) {
+            Err(error) if has_gone(&error) => self.view = Running::Silent,
+            result => result?,
         }
+        Ok(())
     }
 
     /// Leaves the finished screen in sight for a moment, or until a key.
@@ -249,30 +269,47 @@ impl Stage {
     }
 }
 
-/// Ctrl-C and SIGTERM from outside.
+/// Ctrl-C, SIGTERM and SIGHUP (the terminal was closed) from outside.
 struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    /// `None` where it was ignored already, as `nohup` has it.
+    #[cfg(unix)]
+    hang_up: Option<tokio::signal::unix::Signal>,
 }
 
 impl Signals {
+    #[cfg(unix)]
     fn new() -> anyhow::Result<Self> {
-        Ok(Self {
-            #[cfg(unix)]
-            terminate: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-                .context("cannot listen for signals")?,
-        })
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        let hang_up = if hang_up_is_ignored() { None } else { Some(listen(SignalKind::hangup())?) };
+        Ok(Self { terminate: listen(SignalKind::terminate())?, hang_up })
+    }
+
+    #[cfg(not(unix))]
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {})
     }
 
     async fn any(&mut self) {
         #[cfg(unix)]
         tokio::select! {
             _ = self.terminate.recv() => {}
+            Some(()) = async { self.hang_up.as_mut()?.recv().await } => {}
             _ = tokio::signal::ctrl_c() => {}
         }
         #[cfg(not(unix))]
         let _ = tokio::signal::ctrl_c().await;
     }
+}
+
+/// Whether this program was started with SIGHUP ignored. Where the system does not tell (it does on Linux): no.
+#[cfg(unix)]
+fn hang_up_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 /// Waits until a person asks for the end, by key or by signal.

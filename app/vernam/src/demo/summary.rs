@@ -134,13 +134,14 @@ pub struct VoiceSummary {
     pub lost: u64,
     /// Datagrams refused.
     pub rejected: u64,
-    /// Frames that Opus concealed.
+    /// Lost frames that Opus mended: from the copy in the packet after it, or by concealment.
     pub concealed: u64,
     /// Size of every voice datagram, bytes.
     pub datagram_bytes: u32,
     /// One-way delay, capture to playout.
     pub delay: Percentiles,
-    /// Whether what was heard equals a local decode bit for bit; absent when frames were lost.
+    /// Whether what was heard equals, bit for bit, a local decode of the same packets, lost ones mended by the same decoder;
+    /// absent when it was not compared.
     pub identical: Option<bool>,
     /// File name of what was heard, inside the output directory.
     pub wav: Option<Words>,

@@ -61,9 +61,10 @@ impl Show<'_> {
             let detail =
                 if used_up { "the policy allows nothing less than one-time pad" } else { "it ended otherwise" };
             self.promise("the tapped call ended when its pad was used up", used_up, detail).await;
-            let warned = self.people.iter().all(|person| person.state().warned_of_end);
-            let detail = "both were told in seconds of talk left";
-            self.promise("both people were told before it happened", warned, detail).await;
+            let warnings = self.people.each_ref().map(|person| person.state().warned_of_end);
+            let warned = warnings.iter().all(Option::is_some);
+            let detail = warnings.into_iter().flatten().next().unwrap_or_else(|| "nobody was".to_owned());
+            self.promise("both people were told before it happened", warned, &detail).await;
         }
         Ok(())
     }
@@ -164,10 +165,10 @@ impl Show<'_> {
             received: heard.received,
             lost: heard.missing,
             rejected,
-            concealed: heard.playout.concealed,
+            concealed: heard.playout.concealed + heard.playout.recovered,
             datagram_bytes: u32::try_from(voice_datagram_len(wire_suite(suite), usize::from(said.terms.packet_len)))?,
             delay: found.delay,
-            identical: found.seamless.then_some(found.identical),
+            identical: Some(found.identical),
             wav: name,
         })
     }
@@ -259,11 +260,11 @@ impl Show<'_> {
         let (sent, received): (u64, u64) =
             all().fold((0, 0), |sum, voice| (sum.0 + voice.sent, sum.1 + voice.received));
         let lost: u64 = all().map(|voice| voice.lost).sum();
-        let none = format!("{received} of {sent} voice packets accepted, {refused} refused");
-        self.promise("every packet accepted is genuine, and every genuine one is accepted", refused == 0, &none).await;
+        let none = format!("{received} voice packets came and were accepted, {refused} were refused");
+        self.promise("every packet that comes is genuine, and accepted", refused == 0, &none).await;
         if self.options.loss_percent == 0.0 {
             let detail = format!("{lost} of {sent} voice packets are missing");
-            self.promise("nothing is lost on a clean wire", lost == 0, &detail).await;
+            self.promise("nothing is lost on a wire without loss", lost == 0, &detail).await;
         }
         let counted = received <= sent && all().all(|voice| voice.received + voice.lost <= voice.sent);
         let detail = format!("{sent} sent, {received} received, {lost} lost, the rest on the way at a hang-up");
@@ -282,7 +283,10 @@ impl Show<'_> {
         let states = self.people.each_ref().map(|person| person.state());
         let refusal = states.iter().find_map(|state| state.kme_refusal.clone());
         if self.options.eve == Eve::NearTheEnd {
-            let detail = refusal.clone().unwrap_or_else(|| "no refusal was seen".to_owned());
+            let detail = match &refusal {
+                Some(words) => format!("{words}. What their pools hold waits until the link is safe again"),
+                None => "no refusal was seen".to_owned(),
+            };
             self.promise("the KMEs stop delivering", refusal.is_some(), &detail).await;
         }
         let told = states.iter().all(|state| state.alarm.is_some());

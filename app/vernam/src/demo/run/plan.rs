@@ -76,13 +76,13 @@ impl Budget {
         let finale = pad(lengths.finale.saturating_sub(AROUND_FINALE).clamp(FINALE_TALK[0], FINALE_TALK[1]));
         let file = if file_suite(options) == Suite::Otp { vernam_engine::file_pad_cost(file_bytes) } else { 0 };
         let sends = [talk + file + TEXT_PAD, talk + TEXT_PAD];
-        let marks = sends.map(|bytes| {
-            // Each announced key of 8 KiB costs 20 bytes of control pad, and control pad comes in blocks.
-            let control = (bytes / 8_192 * 20 / CONTROL_BLOCK + 1) * CONTROL_BLOCK;
-            bytes + control + finale
+        let marks = sends.map(|bytes| bytes + CONTROL_BLOCK + finale);
+        let made = marks.map(|mark| {
+            // Each announced key of 8 KiB costs 20 bytes of control pad, and control pad comes in blocks, which are taken
+            // out of the stock while it is being filled. Keys are taken whole: up to one more than the mark asks for.
+            let control = (mark / 8_192 * 20 / CONTROL_BLOCK + 3) * CONTROL_BLOCK;
+            mark + control + HANDSHAKE + 8_192
         });
-        // Keys are taken whole: up to one more than the mark asks for.
-        let made = marks.map(|mark| mark + HANDSHAKE + 8_192);
         Ok(Self { made, marks, finale, pad_per_second: voice_pad_len(packet, per_second) as u64 })
     }
 }

@@ -14,8 +14,11 @@ use crate::demo::events::{DemoEvent, LinkBlock};
 
 /// How often the live link is looked at.
 const STEP: Duration = Duration::from_millis(100);
-/// Virtual time that one step of running ahead covers.
+/// Virtual time that one step of running ahead covers at the most. A fast link goes in shorter ones, so that it does not
+/// make far more than is wanted.
 const AHEAD_STEP: Duration = Duration::from_mins(10);
+/// Steps in which the whole is run at the least.
+const AHEAD_STEPS: f64 = 50.0;
 /// Most virtual time that the demo runs ahead: beyond, the link is too slow for what is to be shown.
 const MOST_AHEAD: Duration = Duration::from_hours(24 * 60);
 
@@ -62,6 +65,7 @@ impl Link {
         let half_rate = self.model.config().expect(None).key_bps / 2.0;
         #[expect(clippy::cast_precision_loss, reason = "hours for people")]
         let hours_needed = wanted[0].max(wanted[1]) as f64 / half_rate.max(f64::MIN_POSITIVE) / 3_600.0;
+        let step = Duration::from_secs_f64((hours_needed * 3_600.0 / AHEAD_STEPS).clamp(1.0, AHEAD_STEP.as_secs_f64()));
         let mut blocks = 0;
         while (0..2).any(|end| self.made.bits[end] < wanted[end]) {
             anyhow::ensure!(
@@ -69,7 +73,7 @@ impl Link {
                 "this link is too slow: {hours_needed:.0} hours would be needed to fill the stock; choose a shorter \
                  --length, a faster --device or a smaller --file-size"
             );
-            self.now += AHEAD_STEP;
+            self.now += step;
             self.model.advance(self.now);
             while let Some(event) = self.model.poll_event() {
                 blocks += 1;
@@ -77,7 +81,8 @@ impl Link {
             }
             let hours = self.now.as_secs_f64() / 3_600.0;
             let key_bits = self.made.bits.iter().sum();
-            let of_hours = hours_needed.max(hours);
+            // The last word is said once, below.
+            let of_hours = hours_needed.max(hours * 1.001);
             self.sink.offer(DemoEvent::RunAhead { hours, of_hours, blocks, key_bits });
             tokio::task::yield_now().await;
         }
@@ -95,10 +100,12 @@ impl Link {
             let (began, ahead) = (Instant::now(), self.now);
             let mut clock = interval(STEP);
             clock.set_missed_tick_behavior(MissedTickBehavior::Skip);
+            // She comes and goes between two blocks, so that no block is half tapped.
+            let mut ordered = None;
             loop {
                 tokio::select! {
                     order = received.recv() => match order {
-                        Some(eve) => self.model.set_eve(eve),
+                        Some(eve) => ordered = Some(eve),
                         None => return Ok(()),
                     },
                     _ = clock.tick() => {
@@ -106,6 +113,9 @@ impl Link {
                         self.model.advance(self.now);
                         while let Some(event) = self.model.poll_event() {
                             self.take(event, true).await?;
+                            if let Some(eve) = ordered.take() {
+                                self.model.set_eve(eve);
+                            }
                         }
                         tell.send_replace(self.made);
                     }

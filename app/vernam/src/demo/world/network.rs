@@ -12,6 +12,9 @@ use crate::demo::events::{DemoEvent, Kme as KmeName, Person};
 /// The names in the certificates of the two KMEs.
 const KMES: [&str; 2] = ["kme-a", "kme-b"];
 
+/// Room of each KME's pool, bits: 2 GiB, which is never filled.
+const POOL_BITS: u64 = 1 << 34;
+
 /// The name (SAE ID) in a person's certificate.
 pub(crate) fn sae(who: Person) -> &'static str {
     match who {
@@ -52,7 +55,11 @@ impl Network {
             };
             let ((id, local), (peer_id, remote)) = (names(own)?, names(other)?);
             let peer = PeerConfig::new(peer_id, format!("127.0.0.1:{}", ports[other]), [remote]);
-            let kme = Kme::new(KmeConfig::new(id, [local], peer))?;
+            let mut config = KmeConfig::new(id, [local], peer);
+            // A fast link makes more in a long run than a KME keeps by default; what is erased for want of room would be
+            // neither side's.
+            config.limits.ledger.max_pool_bits = POOL_BITS;
+            let kme = Kme::new(config)?;
             let tls = TlsIdentity { roots: vec![ca.root()], chain: identity.chain, key: identity.key };
             let handle = kme.serve(listener, &tls, std::future::pending()).context("a KME cannot serve")?;
             made.push(kme);

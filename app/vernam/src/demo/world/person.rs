@@ -60,10 +60,12 @@ pub(crate) struct State {
     pub(crate) refused: u64,
     /// The KME's own words when it gave no key.
     pub(crate) kme_refusal: Option<String>,
+    /// Whether the link was in alarm when the KME last told.
+    link_alarm: bool,
     /// What the person was told of the link's alarm.
     pub(crate) alarm: Option<String>,
-    /// Whether the person was warned that key runs out.
-    pub(crate) warned_of_end: bool,
+    /// What the person was last told of the key that runs out.
+    pub(crate) warned_of_end: Option<String>,
     /// Why the conversation is over; empty for a proper end.
     pub(crate) disconnected: Option<String>,
 }
@@ -119,8 +121,13 @@ impl Person {
         let (engine, events) =
             Engine::start(EngineConfig { endpoint, source: Arc::new(source), stocks, contacts, epoch });
         let (change, state) = watch::channel(State::default());
-        let listener =
-            Listener { who, kme: network.kmes[own].clone(), scene: Arc::clone(scene), change: change.clone() };
+        let listener = Listener {
+            who,
+            kme: network.kmes[own].clone(),
+            scene: Arc::clone(scene),
+            change: change.clone(),
+            in_hand_s: 0.0,
+        };
         let listener = tokio::spawn(listener.listen(events));
         Ok(Self { who, addr, engine, state, change, listener })
     }
@@ -170,6 +177,16 @@ impl Person {
         }
     }
 
+    /// Waits until the stock is filled to `mark`, as long as it grows at least once in `patience`.
+    pub(crate) async fn filled(&self, patience: Duration, mark: u64) -> anyhow::Result<()> {
+        let mut before = 0;
+        while before < mark {
+            let state = self.until(patience, "the filling of the stock", |state| state.usable > before).await?;
+            before = state.usable;
+        }
+        Ok(())
+    }
+
     /// What key was spent on.
     pub(crate) async fn account(&self) -> anyhow::Result<Account> {
         let (reply, account) = oneshot::channel();
@@ -190,10 +207,12 @@ struct Listener {
     kme: Kme,
     scene: Arc<Scene>,
     change: watch::Sender<State>,
+    /// Seconds of talk that the running call has pad for in hand.
+    in_hand_s: f64,
 }
 
 impl Listener {
-    async fn listen(self, mut events: mpsc::Receiver<Event>) {
+    async fn listen(mut self, mut events: mpsc::Receiver<Event>) {
         while let Some(event) = events.recv().await {
             self.take(event).await;
         }
@@ -203,9 +222,9 @@ impl Listener {
         self.change.send_modify(change);
     }
 
-    async fn take(&self, event: Event) {
+    async fn take(&mut self, event: Event) {
         let who = self.who;
-        let sink = &self.scene.sink;
+        let sink = self.scene.sink.clone();
         match event {
             Event::Connected { key_exchange, .. } => self.note(|state| state.key_exchange = Some(key_exchange)),
             Event::Established { .. } => {
@@ -222,25 +241,38 @@ impl Listener {
                     let talk_s = f64::from(tenths) / 10.0;
                     StockLevel { bytes, mark_bytes, talk_s }
                 };
-                let (send, receive) = (level(outbound.available, mark), level(inbound.available, mark));
+                let (mut send, receive) = (level(outbound.available, mark), level(inbound.available, mark));
+                send.talk_s += self.in_hand_s;
                 sink.offer(DemoEvent::Stock { who, send, receive });
                 self.note(|state| state.usable = usable);
             }
             Event::Source { refusal, link, .. } => {
                 let kme = [KmeName::A, KmeName::B][who.index()];
-                let alarm = link.as_ref().is_some_and(|link| link.state == "alarm");
+                let known = link.as_ref().map(|link| link.state == "alarm");
+                let alarm = known == Some(true);
                 let state = if refusal.is_some() || alarm { KmeState::Refusing } else { KmeState::Delivering };
                 let said = refusal.clone().or_else(|| link.filter(|_| alarm).and_then(|link| link.reason));
                 let pool_bits = self.kme.accounting().pooled_own;
                 sink.offer(DemoEvent::KmeStatus { kme, state, pool_bits, reason: said.as_deref().map(Words::from) });
-                if alarm && refusal.is_some() {
-                    self.note(|state| state.kme_refusal = refusal);
-                }
+                // A refusal and the link's state are told apart: what counts is that it is refused while the alarm stands.
+                self.note(|state| {
+                    if let Some(link) = known {
+                        state.link_alarm = link;
+                    }
+                    if state.link_alarm && refusal.is_some() {
+                        state.kme_refusal = refusal;
+                    }
+                });
             }
             Event::IncomingCall { .. } => self.note(|state| state.incoming = true),
             Event::Answered { .. } => self.note(|state| state.answered = true),
-            Event::CallTick { stats, .. } => sink.offer(DemoEvent::CallTick(self.tick(&stats))),
+            Event::CallTick { stats, .. } => {
+                let packets = u32::try_from(stats.packets_in_hand.unwrap_or(0)).unwrap_or(u32::MAX);
+                self.in_hand_s = f64::from(packets) * f64::from(stats.terms.frame_ms) / 1_000.0;
+                self.scene.sink.offer(DemoEvent::CallTick(self.tick(&stats)));
+            }
             Event::CallEnded { reason, by_contact, stats, .. } => {
+                self.in_hand_s = 0.0;
                 let stats = stats.map(|stats| Arc::new(*stats));
                 self.note(|state| state.ended = Some(Ended { reason, by_contact, stats }));
             }
@@ -271,8 +303,9 @@ impl Listener {
                 self.note(|state| {
                     if alarm {
                         state.alarm = Some(text);
+                    } else if ending {
+                        state.warned_of_end = Some(text);
                     }
-                    state.warned_of_end |= ending;
                 });
             }
             _ => {}
@@ -311,7 +344,7 @@ impl Listener {
             received: stats.received,
             lost: stats.missing,
             rejected: stats.refused.values().sum(),
-            concealed: stats.playout.concealed,
+            concealed: stats.playout.concealed + stats.playout.recovered,
             delay_p50_ms: delay.p50_ms,
             delay_p95_ms: delay.p95_ms,
             jitter_ms: milliseconds(stats.jitter),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use vernam_audio::device::Speaker;
 use vernam_audio::{AtEnd, Decision, FrameLength, PlayoutLog, Speech, SpeechFrames, WavSink, replay};
 use vernam_engine::VoiceIo;
@@ -86,11 +87,8 @@ impl VoiceIo for DemoVoice {
 pub(crate) struct Heard {
     /// From the first sample of a frame captured to the beginning of that frame's playing.
     pub(crate) delay: Percentiles,
-    /// Whether every frame between the first and the last one played was a packet, in order: nothing lost, nothing
-    /// waited for, nothing passed over.
-    pub(crate) seamless: bool,
     /// Whether the file holds, bit for bit, what a local Opus decoder makes of the same packets: of all of them in a
-    /// row where it was seamless, else of those that were played, with Opus's own concealment for the rest.
+    /// row where nothing was lost, else of those that were played, with Opus's own means for the rest.
     pub(crate) identical: bool,
     /// Where the two first differ, or why they could not be compared.
     pub(crate) why: String,
@@ -100,22 +98,13 @@ pub(crate) struct Heard {
 pub(crate) fn compare(said: &Tape, heard: &Tape, frame: FrameLength, wav: &Path) -> Heard {
     let (said, heard) = (said.open(), heard.open());
     let mut delays: Vec<f64> = Vec::with_capacity(heard.played.len());
-    let mut seamless = true;
-    let mut next = None;
     for (decision, at) in &heard.played {
-        match decision {
-            Decision::Packet(seq) => {
-                seamless &= next.is_none_or(|next| next == *seq);
-                next = Some(seq + 1);
-                if let Some((_, captured)) = said.sent.get(*seq as usize) {
-                    delays.push((*at + frame.duration()).saturating_sub(*captured).as_secs_f64() * 1_000.0);
-                }
-            }
-            Decision::Silence => {}
-            _ => seamless = false,
+        if let Decision::Packet(seq) = decision
+            && let Some((_, captured)) = said.sent.get(*seq as usize)
+        {
+            delays.push((*at + frame.duration()).saturating_sub(*captured).as_secs_f64() * 1_000.0);
         }
     }
-    // Silence at the end is the rest of the call after the last packet.
     let log: PlayoutLog = heard.played.iter().map(|(decision, _)| *decision).collect();
     let packet = |seq: u32| said.sent.get(seq as usize).map(|(packet, _)| packet.as_slice());
     let (identical, why) = match (replay(frame, &log, packet), read_back(wav)) {
@@ -127,7 +116,7 @@ pub(crate) fn compare(said: &Tape, heard: &Tape, frame: FrameLength, wav: &Path)
         (Err(error), _) => (false, error.to_string()),
         (_, Err(error)) => (false, error),
     };
-    Heard { delay: percentiles(delays), seamless, identical, why }
+    Heard { delay: percentiles(delays), identical, why }
 }
 
 /// Frames that make up "the last seconds" of a delay.
@@ -167,8 +156,8 @@ pub(crate) fn speech(paths: &[PathBuf]) -> anyhow::Result<[Speech; 2]> {
     const READER: &[u8] = include_bytes!("../../../../../assets/speech/reader.wav");
     const COMMANDS: &[u8] = include_bytes!("../../../../../assets/speech/commands.wav");
     let load = |path: Option<&PathBuf>, own: &[u8]| match path {
-        Some(path) => Speech::load(path),
-        None => Speech::from_reader(own),
+        Some(path) => Speech::load(path).with_context(|| format!("the speech {} cannot be used", path.display())),
+        None => Ok(Speech::from_reader(own)?),
     };
     Ok([load(paths.first(), READER)?, load(paths.get(1), COMMANDS)?])
 }
