@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use crate::limits::{
     COMMAND_PATIENCE, COMMANDS, CROSSING, EVENTS, FILES_LANE_PAUSE, GOODBYE, HANDSHAKE_DOUBLINGS, HANDSHAKE_PAUSE,
     PROBE, PROBES,
 };
-use crate::peer::{self, Outcome, Shared};
+use crate::peer::{self, Channels, Outcome, Shared};
 use crate::source::KeySource;
 use crate::stocks::{OpenStocks, Stocks};
 
@@ -103,6 +104,12 @@ impl Engine {
     }
 }
 
+impl PeerHandle {
+    fn is_established(&self) -> bool {
+        self.established.load(Ordering::Relaxed)
+    }
+}
+
 struct Running {
     endpoint: Endpoint,
     shared: Arc<Shared>,
@@ -133,6 +140,8 @@ struct PeerHandle {
     connection: Connection,
     /// Whether we dialled.
     ours: bool,
+    /// Whether the contact has proved that it holds the key.
+    established: Arc<AtomicBool>,
     began: Instant,
     commands: mpsc::Sender<Command>,
     lanes: mpsc::Sender<Connection>,
@@ -251,8 +260,9 @@ impl Running {
         self.dialling.remove(&contact);
         match answer {
             Ok(connection) => {
-                // Both dialled at once: the one with the smaller name wins, at both ends.
-                if self.peers.contains_key(&contact) && *self.shared.name > *contact {
+                // Both dialled at once: what is proved stands, else the one with the smaller name wins, at both ends.
+                let stands = |peer: &PeerHandle| peer.is_established() || *self.shared.name > *contact;
+                if self.peers.get(&contact).is_some_and(stands) {
                     return connection.close(3, "already connected");
                 }
                 self.begin_or_replace(Started { connection, dialled: Some(addr) }).await;
@@ -297,7 +307,7 @@ impl Running {
                 let started = Started { connection, dialled: None };
                 match self.peers.get(&contact) {
                     // Both dialled at once: the one with the smaller name wins, at both ends.
-                    Some(peer) if peer.ours && peer.began.elapsed() < CROSSING => {
+                    Some(peer) if peer.ours && !peer.is_established() && peer.began.elapsed() < CROSSING => {
                         if *self.shared.name < *contact {
                             return started.connection.close(3, "already connected");
                         }
@@ -310,10 +320,6 @@ impl Running {
                             let alive = is_alive(&old).await;
                             let _ended = probed.send((started, alive)).await;
                         });
-                    }
-                    None if self.unproven.get(&contact).is_some_and(|(_, until)| Instant::now() < *until) => {
-                        tracing::info!(%contact, "connects too often without proving a key");
-                        started.connection.close(5, "too soon: try again in a moment");
                     }
                     None => self.begin(started).await,
                 }
@@ -356,6 +362,10 @@ impl Running {
         let role = if dialled.is_some() { Role::Initiator } else { Role::Responder };
         let contact = connection.peer_name().to_owned();
         let Some(settings) = self.contacts.get(&contact).cloned() else { return };
+        if dialled.is_none() && self.unproven.get(&contact).is_some_and(|(_, until)| Instant::now() < *until) {
+            tracing::info!(%contact, "connects too often without proving a key");
+            return connection.close(5, "too soon: try again in a moment");
+        }
         let key_exchange = format!("{:?}", connection.negotiated_key_exchange());
         self.tell(Event::Connected { contact: contact.clone(), key_exchange }).await;
         let stocks = match (self.stocks)(&contact) {
@@ -369,12 +379,15 @@ impl Running {
         let (lanes, lane_receiver) = mpsc::channel(2);
         let (shared, ended, name) = (Arc::clone(&self.shared), self.ended.clone(), contact.clone());
         let handle = connection.clone();
+        let established = Arc::new(AtomicBool::new(false));
+        let proved = Arc::clone(&established);
         let task = tokio::spawn(async move {
-            let outcome = peer::run(shared, settings, role, connection, stocks, receiver, lane_receiver).await;
+            let channels = Channels { commands: receiver, lanes: lane_receiver, proved };
+            let outcome = peer::run(shared, settings, role, connection, stocks, channels).await;
             let _gone = ended.send((name, outcome)).await;
         });
         let (ours, began) = (dialled.is_some(), Instant::now());
-        let peer = PeerHandle { connection: handle, ours, began, commands, lanes, task };
+        let peer = PeerHandle { connection: handle, ours, established, began, commands, lanes, task };
         self.peers.insert(contact.clone(), peer);
         if let Some(addr) = dialled {
             self.dial_files_lane(contact, addr);

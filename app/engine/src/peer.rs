@@ -9,6 +9,7 @@ mod transfers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -124,6 +125,15 @@ impl End {
     }
 }
 
+/// What joins a conversation to its engine.
+pub(crate) struct Channels {
+    pub(crate) commands: mpsc::Receiver<Command>,
+    /// Second connections, dialled or accepted.
+    pub(crate) lanes: mpsc::Receiver<Connection>,
+    /// Set once the contact has proved that it holds the key.
+    pub(crate) proved: Arc<AtomicBool>,
+}
+
 /// What came of a conversation.
 pub(crate) struct Outcome {
     /// Whether the contact ever proved that it holds the key.
@@ -139,9 +149,9 @@ pub(crate) async fn run(
     role: Role,
     connection: Connection,
     stocks: Stocks,
-    mut commands: mpsc::Receiver<Command>,
-    mut lanes: mpsc::Receiver<Connection>,
+    channels: Channels,
 ) -> Outcome {
+    let Channels { mut commands, mut lanes, proved } = channels;
     let contact: Arc<str> = connection.peer_name().into();
     let (inputs, mut received) = mpsc::channel(INPUTS);
     let started = start(&shared, &contact, role, &connection, &stocks, settings.suites.clone());
@@ -191,6 +201,7 @@ pub(crate) async fn run(
     let mut open = true;
     loop {
         peer.obey().await;
+        proved.store(peer.texts.suite.is_some(), Ordering::Relaxed);
         if let Some(end) = peer.closed.take() {
             listening.abort();
             // A file that is through is through, whatever ended the conversation.

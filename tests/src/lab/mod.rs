@@ -9,6 +9,7 @@
 //!     certificates            └── Person bob:   Engine, store, events      Relay (optional): the wire between them
 //! ```
 
+mod handmade;
 pub mod leak;
 mod person;
 mod relay;
@@ -22,9 +23,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use vernam_ca::LabCa;
 use vernam_engine::{Command, Event, KeySource};
-use vernam_quic::WireSettings;
+use vernam_quic::{Endpoint, QuicIdentity, WireSettings};
 use vernam_session::Suite;
 
+pub use self::handmade::HandMade;
 pub use self::person::Person;
 pub use self::relay::Relay;
 pub use self::vault::{Given, Vault, VaultEnd};
@@ -118,6 +120,14 @@ impl Lab {
     /// Starts the client of `name`; a second time it finds the store that the first one left.
     pub fn start(&self, name: &'static str, setup: Setup) -> Person {
         Person::start(self, name, setup)
+    }
+
+    /// A socket with one more certificate of `name`, and no client behind it.
+    pub fn endpoint(&self, name: &str) -> Endpoint {
+        let issued = self.ca.issue(name).expect("a certificate can be made");
+        let identity = QuicIdentity { chain: issued.chain, key: issued.key };
+        let any = ([127, 0, 0, 1], 0).into();
+        Endpoint::bind(any, identity, &[self.ca.root()], WireSettings::default()).expect("a free port on loopback")
     }
 
     /// Alice and Bob, not connected.

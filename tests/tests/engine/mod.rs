@@ -1,5 +1,6 @@
 //! Two whole clients over real QUIC: what is heard, what shows on the wire, what leaks, and what happens when things fail.
 
+mod attacks;
 mod calls;
 mod files;
 mod heard;
