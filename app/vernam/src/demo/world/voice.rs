@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use vernam_audio::device::Speaker;
 use vernam_audio::{AtEnd, Decision, FrameLength, PlayoutLog, Speech, SpeechFrames, WavSink, replay};
 use vernam_engine::VoiceIo;
@@ -156,7 +155,9 @@ pub(crate) fn speech(paths: &[PathBuf]) -> anyhow::Result<[Speech; 2]> {
     const READER: &[u8] = include_bytes!("../../../../../assets/speech/reader.wav");
     const COMMANDS: &[u8] = include_bytes!("../../../../../assets/speech/commands.wav");
     let load = |path: Option<&PathBuf>, own: &[u8]| match path {
-        Some(path) => Speech::load(path).with_context(|| format!("the speech {} cannot be used", path.display())),
+        Some(path) => Speech::load(path)
+            // Its words hold its cause's words already.
+            .map_err(|error| anyhow::anyhow!("the speech {} cannot be used: {error}", path.display())),
         None => Ok(Speech::from_reader(own)?),
     };
     Ok([load(paths.first(), READER)?, load(paths.get(1), COMMANDS)?])
