@@ -32,7 +32,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vernam-store", &["vernam-key", "vernam-etsi014"]),
     ("vernam-etsi014", &["vernam-key"]),
     ("vernam-kme", &["vernam-key", "vernam-etsi014", "vernam-qkd"]),
-    ("vernam-qkd", &["vernam-key"]),
+    ("vernam-gf2", &[]),
+    ("vernam-qkd", &["vernam-gf2", "vernam-key"]),
     ("vernam-ca", &[]),
 ];
 
@@ -52,7 +53,6 @@ const NEVER: &[(&str, &[&str], &str)] = &[
 ];
 
 const ASYNC: &[&str] = &["tokio", "mio", "socket2", "quinn", "quinn-proto", "hyper", "rustls"];
-const NETWORK_SIDE: &[&str] = &["vernam-kme", "vernam-qkd", "vernam-ca"];
 
 #[test]
 fn crates_depend_downwards_only() {
