@@ -1,12 +1,14 @@
-//! How fast sealing, opening and streams are, and how long a call's sound takes, as ratios within one run: `make bench`. Never a pass or fail on seconds.
+//! How fast sealing, opening, streams and the quantum link are, and how long a call's sound takes, as ratios within one
+//! run: `make bench`. Never a pass or fail on seconds.
 //!
-//! `cargo bench -p vernam-tests -- cipher` (or `stream`, `delay`) runs one part.
+//! `cargo bench -p vernam-tests -- cipher` (or `stream`, `delay`, `link`) runs one part.
 
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 
 mod cipher;
 mod delay;
 mod flow;
+mod link;
 mod stream;
 mod timing;
 
@@ -22,5 +24,8 @@ fn main() {
     }
     if is_wanted("delay") {
         delay::run();
+    }
+    if is_wanted("link") {
+        link::run();
     }
 }

@@ -1,11 +1,19 @@
 //! What stands at the two ends of a link: the numbers of one make of QKD equipment.
 
+mod expect;
+mod means;
+
 use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::decoy::{Channel, Observed, SinglePhoton, key_rate, two_decoys};
+pub use expect::Expectation;
+pub(crate) use expect::{AUTH_BITS, AUTH_TAGS, VERIFICATION_BITS};
+pub(crate) use means::Means;
+
+use crate::decoy::Channel;
+use crate::finite::Intensities;
 
 /// The profiles that come with this crate, by name.
 const BUILT_IN: [(&str, &str); 4] = [
@@ -14,6 +22,9 @@ const BUILT_IN: [(&str, &str); 4] = [
     ("metro-625mhz", include_str!("../devices/metro-625mhz.toml")),
     ("lab-1ghz", include_str!("../devices/lab-1ghz.toml")),
 ];
+
+/// What [`DeviceProfile::block_bits`] may be: enough for a bound, and not more than fits a small computer's memory.
+const BLOCK_BITS: std::ops::RangeInclusive<u32> = 10_000..=100_000_000;
 
 /// One make of QKD equipment, in the symbols of the field.
 ///
@@ -43,27 +54,44 @@ pub struct DeviceProfile {
     pub e_d: f64,
     /// Bits disclosed in error correction over Shannon's limit (f).
     pub f: f64,
-    /// Share of the clicks that become sifted key (q): 1/2 if both bases give key, less if one is the test.
+    /// Share of the clicks that become sifted key (q). Key comes from one basis, X, which Alice and Bob each choose
+    /// with probability `√q`; the other, Z, is the test, with a share of `(1 − √q)²`.
     pub q: f64,
     /// Mean photon number of signal pulses (μ).
     pub mu: f64,
-    /// Mean photon number of decoy pulses (ν). The second decoy is the vacuum.
+    /// Mean photon number of the brighter decoy pulses (ν).
     pub nu: f64,
+    /// Mean photon number of the weakest pulses, the second decoy; 0 is the vacuum.
+    #[serde(default)]
+    pub mu_vacuum: f64,
     /// Share of the pulses that are signals.
     pub p_signal: f64,
     /// Share of the pulses that are decoys of intensity ν; what then remains is vacuum.
     pub p_decoy: f64,
     /// Seconds between two blocks of key in the field. See [`crate::LinkConfig::block_pace`].
     pub block_seconds: f64,
-    /// Microseconds for which a detector is blind after a click; 0 leaves it out of the model.
+    /// Most sifted bits of the key basis in one block: a fast link finishes a block when it has them, before
+    /// `block_seconds` are over. More than [`crate::distil::limits::MAX_BLOCK_BITS`] count as that.
+    #[serde(default = "ten_million")]
+    pub block_bits: u32,
+    /// Microseconds for which all detectors are held off after a click of any; 0 leaves it out of the model.
     #[serde(default)]
     pub dead_time_us: f64,
-    /// How many detectors share the clicks; matters with a dead time only.
+    /// How many detectors there are: 1, 2 (one for each bit) or 4 (one for each bit in each basis). It says what an
+    /// afterpulse repeats, and nothing else: the dead time holds all of them off.
     #[serde(default = "two")]
     pub detectors: u32,
-    /// Share of the clicks that are followed by a false one; 0 leaves it out of the model.
+    /// Share of the clicks that are followed by a false one, once the detectors are awake again; 0 leaves it out of the
+    /// model.
     #[serde(default)]
     pub afterpulse: f64,
+    /// Whether Bob measures the mean light on his detectors, and so notices when somebody blinds them.
+    #[serde(default = "yes")]
+    pub bright_light_monitor: bool,
+    /// Mean photons per pulse that may come back out of Alice's box, with the settings of the pulse on them, when light
+    /// is shone into it; privacy amplification takes them off.
+    #[serde(default)]
+    pub trojan_photons: f64,
 }
 
 /// A device profile that cannot be used, and what to do about it.
@@ -85,23 +113,13 @@ pub enum ProfileError {
         /// What it must be, as the end of a sentence.
         rule: &'static str,
     },
+    /// The name or the description cannot be shown on a screen.
+    #[error("a device profile's {0} must be one line without control characters: change it in the file")]
+    Unprintable(&'static str),
     /// No profile of that name comes with this crate.
     #[error("there is no device profile \"{0}\": choose one of {names}, or give a TOML file of your own",
         names = DeviceProfile::names().collect::<Vec<_>>().join(", "))]
     Unknown(String),
-}
-
-/// What the model says of a link of a given loss, on average over many blocks.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Expectation {
-    /// The signal pulses: gain and QBER.
-    pub signal: Observed,
-    /// Bounds on the single photons, from the weak decoy and the vacuum.
-    pub single: SinglePhoton,
-    /// Sifted bits per second.
-    pub sifted_bps: f64,
-    /// Secret bits per second; 0 when there is no key to be had.
-    pub key_bps: f64,
 }
 
 impl DeviceProfile {
@@ -127,6 +145,11 @@ impl DeviceProfile {
     /// Checks every number against what its field means. [`crate::RateLink`] does so too, so that a profile changed in
     /// code is as safe as one from a file.
     pub fn validate(&self) -> Result<(), ProfileError> {
+        for (field, text) in [("name", &self.name), ("description", &self.description)] {
+            if text.chars().any(char::is_control) {
+                return Err(ProfileError::Unprintable(field));
+            }
+        }
         let check = |field, value: f64, ok: bool, rule| {
             if ok && value.is_finite() {
                 return Ok(());
@@ -141,18 +164,37 @@ impl DeviceProfile {
         check("y0", self.y0, (0.0..0.5).contains(&self.y0), "must be 0 or more and below 0.5 clicks a pulse")?;
         check("e_d", self.e_d, (0.0..0.5).contains(&self.e_d), "must be 0 or more and below 0.5")?;
         check("f", self.f, self.f >= 1.0, "error correction cannot beat Shannon's limit: 1 or more")?;
-        check("q", self.q, positive_share(self.q), "must be above 0 and at most 1")?;
+        let q = self.q > 0.0 && self.q < 1.0;
+        check("q", self.q, q, "must be above 0 and below 1: without a test basis there is no key")?;
         check("mu", self.mu, positive_share(self.mu), "must be above 0 and at most 1 photon a pulse")?;
         check("nu", self.nu, self.nu > 0.0 && self.nu < self.mu, "a decoy must be above 0 and weaker than mu")?;
-        check("p_signal", self.p_signal, positive_share(self.p_signal), "must be above 0 and at most 1")?;
+        let weakest = self.mu_vacuum >= 0.0 && self.mu_vacuum < self.nu && self.nu + self.mu_vacuum < self.mu;
+        check(
+            "mu_vacuum",
+            self.mu_vacuum,
+            weakest,
+            "must be 0 or more, weaker than nu, and below mu together with nu",
+        )?;
+        let signals = self.p_signal > 0.0 && self.p_signal < 1.0;
+        check("p_signal", self.p_signal, signals, "must be above 0 and below 1: without decoys there is no key")?;
         let shares = self.p_signal + self.p_decoy;
-        let fits = self.p_decoy >= 0.0 && shares <= 1.0 + 1e-9;
-        check("p_decoy", self.p_decoy, fits, "must be 0 or more, and at most 1 together with p_signal")?;
+        let fits = self.p_decoy > 0.0 && shares <= 1.0 + 1e-9;
+        check("p_decoy", self.p_decoy, fits, "must be above 0, and at most 1 together with p_signal")?;
         let pace = (0.001..=86_400.0).contains(&self.block_seconds);
         check("block_seconds", self.block_seconds, pace, "must be 0.001 to 86400 (a day)")?;
+        let bits = BLOCK_BITS.contains(&self.block_bits);
+        check(
+            "block_bits",
+            f64::from(self.block_bits),
+            bits,
+            "must be 10000 to 100 million, for it is held in memory",
+        )?;
         check("dead_time_us", self.dead_time_us, self.dead_time_us >= 0.0, "time cannot be negative")?;
-        check("detectors", f64::from(self.detectors), self.detectors >= 1, "there must be one at least")?;
-        check("afterpulse", self.afterpulse, (0.0..0.5).contains(&self.afterpulse), "must be 0 or more and below 0.5")
+        let known = matches!(self.detectors, 1 | 2 | 4);
+        check("detectors", f64::from(self.detectors), known, "must be 1, 2 (by bit) or 4 (by basis and bit)")?;
+        check("afterpulse", self.afterpulse, (0.0..0.5).contains(&self.afterpulse), "must be 0 or more and below 0.5")?;
+        let trojan = (0.0..=1.0).contains(&self.trojan_photons);
+        check("trojan_photons", self.trojan_photons, trojan, "must be 0 to 1 photon a pulse")
     }
 
     /// The pace of blocks in the field, from [`Self::block_seconds`]; zero if that is no time at all, which
@@ -166,56 +208,52 @@ impl DeviceProfile {
         self.fibre_db_per_km * length_km + extra_loss_db
     }
 
+    /// Brightnesses and shares of the three kinds of pulses.
+    pub fn intensities(&self) -> Intensities {
+        let p_vacuum = 1.0 - self.p_signal - self.p_decoy;
+        // What is left of 1 by rounding alone is no share.
+        let p_vacuum = if p_vacuum < 1e-9 { 0.0 } else { p_vacuum };
+        Intensities { mu: [self.mu, self.nu, self.mu_vacuum], p: [self.p_signal, self.p_decoy, p_vacuum] }
+    }
+
+    /// Share of the pulses for which both ends choose the test basis: `(1 − √q)²`.
+    pub fn test_share(&self) -> f64 {
+        (1.0 - self.q.sqrt()).powi(2)
+    }
+
     /// The channel over a line of `loss_db`, afterpulses included.
+    pub fn channel(&self, loss_db: f64) -> Channel {
+        self.channel_beside(loss_db, 0.0)
+    }
+
+    /// The channel over a line of `loss_db`, afterpulses included, in a fibre from whose other traffic come
+    /// `background` clicks per pulse.
     ///
     /// An afterpulse is a click that owes nothing to the pulse in whose slot it falls, so it adds to the noise, in
     /// proportion to all clicks: `Y0' = Y0 + p_ap Q`, where `Q` is the mean gain over signals, decoys and vacuum and
-    /// holds the afterpulses too: `Q = Q_without/(1 − p_ap)`.
-    pub fn channel(&self, loss_db: f64) -> Channel {
-        let quiet = Channel::new(loss_db, self.eta_bob, self.y0, self.e_d);
-        let mean_gain = self.mean_gain(&quiet) / (1.0 - self.afterpulse);
-        Channel { y0: quiet.y0 + self.afterpulse * mean_gain, ..quiet }
+    /// holds the afterpulses too: `Q = Q_without/(1 − p_ap)`. [`crate::optics::Line::observe`] does the same.
+    pub fn channel_beside(&self, loss_db: f64, background: f64) -> Channel {
+        let quiet = Channel::new(loss_db, self.eta_bob, self.y0 + background, self.e_d);
+        Channel { y0: quiet.y0 + means::false_clicks(self.afterpulse, self.mean_gain(&quiet)), ..quiet }
     }
 
-    /// Signal pulses per second to which the detectors are awake.
-    ///
-    /// A detector that would click `R0` times a second and is blind for `τ` after each click counts
-    /// `R0/(1 + R0 τ)`: the dead time takes a share off everything, and caps short links.
-    pub fn signals_per_second(&self, channel: &Channel) -> f64 {
-        let clicks = self.pulse_rate_hz * self.mean_gain(channel) / f64::from(self.detectors);
-        let awake = 1.0 / (1.0 + clicks * self.dead_time_us * 1e-6);
-        self.pulse_rate_hz * self.duty * self.p_signal * awake
-    }
-
-    /// What to expect of `channel`, which may have an eavesdropper on it.
-    ///
-    /// Asymptotic: the bounds take the gains and QBERs as known exactly. Blocks of finite length give less, see the
-    /// crate's README for how much.
-    pub fn expect(&self, channel: &Channel) -> Expectation {
-        let signal = channel.observe(self.mu);
-        let vacuum = channel.observe(0.0);
-        // `nu < mu` was checked; a profile that was not gets bounds that give no key.
-        let single = two_decoys(&signal, &channel.observe(self.nu), &vacuum)
-            .unwrap_or(SinglePhoton { y1: 0.0, e1: crate::decoy::NOISE_ERROR });
-        let signals = self.signals_per_second(channel);
-        let key = key_rate(self.q, self.f, &signal, &single);
-        Expectation { signal, single, sifted_bps: signals * self.q * signal.gain, key_bps: (signals * key).max(0.0) }
-    }
-
-    /// Secret bits per second over a line of `loss_db` that nobody taps.
-    pub fn key_rate_bps(&self, loss_db: f64) -> f64 {
-        self.expect(&self.channel(loss_db)).key_bps
-    }
-
-    fn mean_gain(&self, channel: &Channel) -> f64 {
-        let p_vacuum = (1.0 - self.p_signal - self.p_decoy).max(0.0);
-        let gain = |intensity| channel.observe(intensity).gain;
-        self.p_signal * gain(self.mu) + self.p_decoy * gain(self.nu) + p_vacuum * gain(0.0)
+    /// Clicks per pulse over all intensities.
+    pub(crate) fn mean_gain(&self, channel: &Channel) -> f64 {
+        let Intensities { mu, p } = self.intensities();
+        Means::of_channel(channel, &mu).mean_clicks(&p)
     }
 }
 
 fn two() -> u32 {
     2
+}
+
+fn ten_million() -> u32 {
+    10_000_000
+}
+
+fn yes() -> bool {
+    true
 }
 
 #[cfg(test)]
@@ -240,6 +278,9 @@ mod tests {
             wrong.contains("metro-40mhz") && wrong.contains("eta_bob = 5") && wrong.contains("at most 1"),
             "{wrong}"
         );
+        let escape = good.replace("name = \"metro-40mhz\"", "name = \"mine\\u001b[31mred\"");
+        let unprintable = DeviceProfile::from_toml(&escape).unwrap_err().to_string();
+        assert!(unprintable.contains("name") && unprintable.contains("control characters"), "{unprintable}");
         let missing = DeviceProfile::from_toml("name = \"x\"").unwrap_err().to_string();
         assert!(missing.contains("missing field"), "{missing}");
         let misspelt = DeviceProfile::from_toml(&good.replace("p_decoy", "p_decoys")).unwrap_err().to_string();
@@ -271,27 +312,19 @@ mod tests {
             with(|p, x| p.block_seconds = x);
             with(|p, x| p.dead_time_us = x);
             with(|p, x| p.afterpulse = x);
+            with(|p, x| p.mu_vacuum = x);
+            with(|p, x| p.trojan_photons = x);
         }
-        broken.push(DeviceProfile { detectors: 0, ..good.clone() });
+        broken.extend([0, 3, 5].map(|detectors| DeviceProfile { detectors, ..good.clone() }));
         broken.push(DeviceProfile { nu: good.mu, ..good.clone() });
+        broken.push(DeviceProfile { mu_vacuum: good.nu, ..good.clone() });
+        broken.push(DeviceProfile { q: 1.0, ..good.clone() });
+        broken.push(DeviceProfile { p_signal: 1.0, p_decoy: 0.0, ..good.clone() });
+        broken.push(DeviceProfile { block_bits: 9_999, ..good.clone() });
+        broken.push(DeviceProfile { block_bits: u32::MAX, ..good.clone() });
         broken.push(DeviceProfile { p_decoy: 0.5, ..good });
         for profile in broken {
             assert!(matches!(profile.validate(), Err(ProfileError::Field { .. })), "{profile:?}");
         }
-    }
-
-    #[test]
-    fn dead_time_caps_the_clicks_and_afterpulses_add_noise() {
-        let base = DeviceProfile::named("metro-625mhz").unwrap();
-        let slow = DeviceProfile { dead_time_us: 10.0, duty: 1.0, p_signal: 1.0, p_decoy: 0.0, ..base.clone() };
-        let channel = slow.channel(2.3);
-        let clicks_per_detector = slow.signals_per_second(&channel) * channel.observe(slow.mu).gain / 2.0;
-        assert!(clicks_per_detector < 1e5 && clicks_per_detector > 0.9e5, "{clicks_per_detector}");
-
-        let noisy = DeviceProfile { afterpulse: 0.02, ..base.clone() };
-        let (quiet, loud) = (base.channel(2.3), noisy.channel(2.3));
-        let mean = noisy.mean_gain(&loud);
-        assert!((loud.y0 - quiet.y0 - 0.02 * mean).abs() < 1e-12, "the afterpulses' own afterpulses are counted");
-        assert!(noisy.expect(&loud).key_bps < base.expect(&quiet).key_bps);
     }
 }

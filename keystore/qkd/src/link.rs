@@ -1,153 +1,65 @@
-//! A link that runs in virtual time.
+//! The rate model: a link that runs in virtual time and draws the counts of a whole block at once.
+//!
+//! It does not send single photons and exchanges no message: what a block would count is drawn from the distributions
+//! that follow from the averages of [`crate::optics::Line`], with whoever and whatever is on the line, and the key has
+//! the length that the formulas of [`crate::finite`] give for these counts, with error correction at `f` times Shannon's
+//! limit. [`crate::PhotonLink`] does it all click by click; the tests compare the two.
 
-use std::collections::VecDeque;
+mod config;
+mod course;
+
 use std::time::Duration;
 
 use rand::rngs::SysRng;
 use rand::{CryptoRng, SeedableRng, TryRng};
 use rand_chacha::ChaCha20Rng;
-use thiserror::Error;
 use vernam_key::SecretBytes;
 
-use crate::block::{BlockPair, BlockReport, DiscardReason, KeyBlock, LinkEvent, LinkState};
-use crate::decoy::Channel;
-use crate::device::{DeviceProfile, Expectation, ProfileError};
+pub use config::{DEFAULT_QBER_ALARM, LIVE_BLOCK_PACE, LinkConfig, LinkError};
+
+use crate::block::{AuthCost, BlockPair, BlockReport, DiscardReason, Epsilon, KeyBlock, Leakage, LinkEvent, LinkState};
+use crate::device::{AUTH_BITS, AUTH_TAGS, DeviceProfile, Means, VERIFICATION_BITS};
 use crate::draw::{binomial, to_count, to_f64};
+use crate::ends::MIN_DETECTIONS;
 use crate::eve::Eve;
+use crate::finite::{BasisCounts, Bounds, Counts, bounds_with_leak, secret_length};
+use crate::optics::Trouble;
+use crate::pulse::Basis;
+use crate::tally::EveTally;
+use course::{Course, Stretch};
 
-/// The hard alarm: above a QBER of 11.0 % not even an ideal link has key, for `1 − 2h(e) = 0` at 11.0028 % (Shor and
-/// Preskill, Phys. Rev. Lett. 85, 441, 2000).
-pub const DEFAULT_QBER_ALARM: f64 = 0.11;
-
-/// A pace of blocks that one can watch. See [`LinkConfig::block_pace`].
-pub const LIVE_BLOCK_PACE: Duration = Duration::from_secs(1);
-
-/// Sifted bits that a block waits for, so that its QBER means something: at 5 % it then scatters by half a percent.
-const MIN_SAMPLE_BITS: f64 = 2_000.0;
-
-/// A block is finished after this long, however few bits there are.
-const MAX_BLOCK: Duration = Duration::from_hours(1);
-
-/// No block may hold more key than this, in bytes: it is made in memory, twice.
-const MAX_BLOCK_BYTES: f64 = 128.0 * 1024.0 * 1024.0;
-
-/// A block of fewer sifted bits than this is called [`DiscardReason::TooFewDetections`].
-const MIN_DETECTIONS: u64 = 100;
-
-/// Where a link lies and what stands at its ends.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LinkConfig {
-    /// The equipment.
-    pub device: DeviceProfile,
-    /// Length of the fibre, km.
-    pub length_km: f64,
-    /// Loss of what is in the line beside fibre, dB: 1 to 3 for a switch, 0.3 for a connector.
-    pub extra_loss_db: f64,
-    /// QBER above which a block is discarded and the link is in alarm.
-    pub qber_alarm: f64,
-    /// Time between two blocks, at the least; a slow link takes longer, until it has bits enough to judge the QBER.
-    ///
-    /// In the field it is minutes ([`DeviceProfile::block_seconds`]), for a long block pays less for its statistics.
-    /// Somebody who watches a demonstration wants to see blocks arrive and alarms come at once, so it can be set to
-    /// [`LIVE_BLOCK_PACE`]. Real equipment would make less key from blocks so short; this model, which is asymptotic,
-    /// makes the same. That is a choice of this project.
-    pub block_pace: Duration,
-}
-
-/// A link that cannot be set up, and what to do about it.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// The device profile is not usable.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
-    /// A number of the link itself lies outside of what it means.
-    #[error("a link with {field} = {value}: {rule}")]
-    Field {
-        /// The field of [`LinkConfig`].
-        field: &'static str,
-        /// What it was set to.
-        value: f64,
-        /// What it must be.
-        rule: &'static str,
-    },
-    /// The operating system gave no randomness.
-    #[error("the operating system gave no random bits to start the link with: {0}")]
-    Randomness(#[from] rand::rngs::SysError),
-}
-
-/// One decoy-state BB84 link, simulated block by block from the formulas of [`crate::decoy`]: the fast rate model.
+/// One decoy-state BB84 link, simulated block by block from the formulas of [`crate::decoy`] and [`crate::finite`]: the
+/// fast rate model.
+///
+/// Its blocks end when their time is up, so an alarm comes with the end of the block that was disturbed. What changes
+/// within a block is averaged over its time: clicks, errors and what Eve knows; trouble that grows, in 64 steps. Only
+/// light that blinds the detectors spoils the whole block, however short it was.
 ///
 /// A state machine without clock or I/O. Tell it the time with [`Self::advance`], then take what happened with
 /// [`Self::poll_event`] until there is nothing left. Blocks are made as they are taken, so that hours of virtual time
 /// cost no memory.
 pub struct RateLink {
     config: LinkConfig,
-    /// The line as it is with nobody on it.
-    channel: Channel,
     block_time: Duration,
     rng: Box<dyn CryptoRng + Send>,
     now: Duration,
     /// Blocks finished so far.
     blocks: u64,
     block_start: Duration,
-    /// Key bits promised but not delivered: less than a byte, so that the rate is exact in the long run.
-    carried_bits: f64,
+    /// Bits that authenticated discarded blocks and that no block has paid back yet.
+    owed_bits: u64,
     state: LinkState,
-    /// Who is on the line at the start of the block in the making.
-    eve: Option<Eve>,
-    /// Who comes and goes after that, and when.
-    changes: VecDeque<(Duration, Option<Eve>)>,
+    course: Course,
+    tally: EveTally,
 }
 
-impl LinkConfig {
-    /// A line of `length_km` without anything spliced in, with the device's own pace of blocks and the 11 % alarm.
-    pub fn new(device: DeviceProfile, length_km: f64) -> Self {
-        let block_pace = device.block_pace();
-        Self { device, length_km, extra_loss_db: 0.0, qber_alarm: DEFAULT_QBER_ALARM, block_pace }
-    }
-
-    /// Loss of the whole line, dB.
-    pub fn loss_db(&self) -> f64 {
-        self.device.loss_db(self.length_km, self.extra_loss_db)
-    }
-
-    /// The line with nobody on it.
-    pub fn channel(&self) -> Channel {
-        self.device.channel(self.loss_db())
-    }
-
-    /// What the model says of the link on average, with or without somebody on the line.
-    pub fn expect(&self, eve: Option<&Eve>) -> Expectation {
-        let channel = self.channel();
-        self.device.expect(&eve.map_or(channel, |eve| eve.on(&channel)))
-    }
-
-    /// Checks the device and every number of the line.
-    pub fn validate(&self) -> Result<(), LinkError> {
-        self.device.validate()?;
-        let check = |field, value, ok, rule| if ok { Ok(()) } else { Err(LinkError::Field { field, value, rule }) };
-        let (length, extra, alarm) = (self.length_km, self.extra_loss_db, self.qber_alarm);
-        check("length_km", length, (0.0..=10_000.0).contains(&length), "must be 0 to 10000 km")?;
-        check("extra_loss_db", extra, (0.0..=1_000.0).contains(&extra), "must be 0 to 1000 dB")?;
-        let usable = alarm > 0.0 && alarm <= 0.5;
-        check("qber_alarm", alarm, usable, "must be above 0 and at most 0.5; 0.11 is usual")?;
-        let pace = self.block_pace.as_secs_f64();
-        check("block_pace", pace, (0.001..=86_400.0).contains(&pace), "must be 0.001 to 86400 seconds")?;
-        let bytes = self.expect(None).key_bps * self.block_time().as_secs_f64() / 8.0;
-        check("block_pace", pace, bytes <= MAX_BLOCK_BYTES, "blocks would exceed 128 MiB; let them be shorter")
-    }
-
-    /// How long one block takes.
-    fn block_time(&self) -> Duration {
-        let sifted_bps = self.expect(None).sifted_bps;
-        let for_sample = if sifted_bps * MAX_BLOCK.as_secs_f64() > MIN_SAMPLE_BITS {
-            Duration::from_secs_f64(MIN_SAMPLE_BITS / sifted_bps)
-        } else {
-            MAX_BLOCK
-        };
-        for_sample.max(self.block_pace)
-    }
+/// What was drawn for one block.
+struct Drawn {
+    counts: Counts,
+    /// Clicks per pulse of each intensity.
+    gains: [f64; 3],
+    /// Sifted bits of the key basis that Eve knows.
+    known: u64,
 }
 
 impl RateLink {
@@ -155,17 +67,16 @@ impl RateLink {
     pub fn new(config: LinkConfig, rng: impl CryptoRng + Send + 'static) -> Result<Self, LinkError> {
         config.validate()?;
         Ok(Self {
-            channel: config.channel(),
             block_time: config.block_time(),
+            course: Course::new(config.line()),
             config,
             rng: Box::new(rng),
             now: Duration::ZERO,
             blocks: 0,
             block_start: Duration::ZERO,
-            carried_bits: 0.0,
+            owed_bits: 0,
             state: LinkState::Starting,
-            eve: None,
-            changes: VecDeque::new(),
+            tally: EveTally::default(),
         })
     }
 
@@ -194,22 +105,35 @@ impl RateLink {
             return None;
         }
         let start = std::mem::replace(&mut self.block_start, end);
-        let eve = self.average_eve(start, end);
-        Some(self.finish_block(start, end, eve.as_ref()))
+        let stretch = self.course.over(&self.config.device, start, end);
+        Some(self.finish_block(start, end, &stretch))
     }
 
     /// Puts somebody on the line, or takes them off it, from the time of the last [`Self::advance`] on. Of a block that
     /// is half made, half is tapped.
     pub fn set_eve(&mut self, eve: Option<Eve>) {
-        if self.changes.back().is_some_and(|(at, _)| *at == self.now) {
-            self.changes.pop_back();
-        }
-        self.changes.push_back((self.now, eve));
+        self.course.set_eve(self.now, eve);
+    }
+
+    /// Lets something go wrong with the line, or puts it right, from the time of the last [`Self::advance`] on. Trouble
+    /// that grows begins to grow then, and over a block it counts with its average.
+    pub fn set_trouble(&mut self, trouble: Option<Trouble>) {
+        self.course.set_trouble(self.now, trouble);
     }
 
     /// Who is on the line now.
     pub fn eve(&self) -> Option<Eve> {
-        self.changes.back().map_or(self.eve, |(_, eve)| *eve)
+        self.course.eve()
+    }
+
+    /// What is wrong with the line now.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.course.trouble()
+    }
+
+    /// What Eve knew of the last finished block's sifted key: drawn from what she knows on average.
+    pub fn eve_tally(&self) -> EveTally {
+        self.tally
     }
 
     /// How the link is doing, as of the last event taken.
@@ -237,55 +161,45 @@ impl RateLink {
         &self.config
     }
 
-    /// The share of a block's pulses that was intercepted. An average over the time does, for the error rate is linear
-    /// in that share.
-    fn average_eve(&mut self, start: Duration, end: Duration) -> Option<Eve> {
-        let share = |eve: Option<Eve>| eve.map_or(0.0, |eve| eve.intercepted());
-        let (mut taken, mut since) = (0.0, start);
-        while let Some((at, next)) = self.changes.pop_front_if(|(at, _)| *at < end) {
-            taken += share(self.eve) * at.saturating_sub(since).as_secs_f64();
-            (since, self.eve) = (at.max(since), next);
-        }
-        taken += share(self.eve) * end.saturating_sub(since).as_secs_f64();
-        let average = (taken / self.block_time.as_secs_f64()).min(1.0);
-        if average > 0.0 { Eve::intercept_resend(average).ok() } else { None }
-    }
-
-    fn finish_block(&mut self, start: Duration, end: Duration, eve: Option<&Eve>) -> LinkEvent {
-        let channel = eve.map_or(self.channel, |eve| eve.on(&self.channel));
-        let expected = self.config.device.expect(&channel);
+    fn finish_block(&mut self, start: Duration, end: Duration, stretch: &Stretch) -> LinkEvent {
         let seconds = self.block_time.as_secs_f64();
-        let pulses = to_count(self.config.device.signals_per_second(&channel) * seconds);
-        let sifted_bits = binomial(pulses, self.config.device.q * expected.signal.gain, &mut self.rng);
-        let error_bits = binomial(sifted_bits, expected.signal.qber, &mut self.rng);
+        let pulses = to_count(self.config.device.pulses_per_second() * seconds);
+        let Drawn { counts, gains, known } = draw_block(&self.config.device, &stretch.means, pulses, &mut self.rng);
         self.blocks += 1;
         let mut report = BlockReport {
             number: self.blocks,
             start,
             end,
-            sifted_bits,
-            error_bits,
-            qber: if sifted_bits == 0 { 0.5 } else { to_f64(error_bits) / to_f64(sifted_bits) },
-            gain: expected.signal.gain,
-            y1_lower: expected.single.y1,
-            e1_upper: expected.single.e1,
+            pulses,
+            counts,
+            qber_x: counts.x.qber(),
+            qber_z: counts.z.qber(),
+            gains,
+            bounds: Bounds::NONE,
+            leakage: Leakage::default(),
+            auth: AuthCost { tags: AUTH_TAGS, bits: 0 },
+            analysis: self.config.analysis,
+            epsilon: Epsilon { secrecy: 1.0, correctness: 1.0, authentication: 1.0 },
             key_bits: 0,
             rate_bps: 0.0,
-            eve: eve.is_some(),
+            eve: stretch.eve,
         };
-        if let Some(reason) = self.objection(&report, &expected) {
-            let since = if let LinkState::Alarm { since, .. } = self.state { since } else { end };
-            self.state = LinkState::Alarm { since, reason };
-            return LinkEvent::Discarded { report, reason };
-        }
-
+        let judged = self.judge(&mut report, stretch.bright_light);
+        self.tally = EveTally::of(&report, known, judged.is_ok());
+        let bytes = match judged {
+            Ok(secret) => self.pay(secret, &mut report),
+            Err(reason) => {
+                self.owed_bits = self.owed_bits.saturating_add(AUTH_BITS);
+                let since = if let LinkState::Alarm { since, .. } = self.state { since } else { end };
+                self.state = LinkState::Alarm { since, reason };
+                return LinkEvent::Discarded { report, reason };
+            }
+        };
         self.state = LinkState::Up;
-        self.carried_bits += expected.key_bps * seconds;
-        let bytes = to_count(self.carried_bits / 8.0);
         report.key_bits = bytes * 8;
-        report.rate_bps = expected.key_bps;
-        self.carried_bits -= to_f64(report.key_bits);
-        let bytes = usize::try_from(bytes).expect("validate() bounds a block to MAX_BLOCK_BYTES");
+        report.rate_bps = to_f64(report.key_bits) / seconds;
+        report.epsilon = self.epsilon(&report);
+        let bytes = usize::try_from(bytes).expect("validate() bounds a block to 100 million bits");
         let bits = SecretBytes::random(bytes, &mut self.rng);
         let copy = SecretBytes::copy_of(bits.expose("the simulation makes the key for both ends"));
         LinkEvent::Block(BlockPair {
@@ -295,18 +209,100 @@ impl RateLink {
         })
     }
 
-    fn objection(&self, report: &BlockReport, expected: &Expectation) -> Option<DiscardReason> {
-        let (block, qber, threshold) = (report.number, report.qber, self.config.qber_alarm);
-        if report.sifted_bits < MIN_DETECTIONS {
-            Some(DiscardReason::TooFewDetections { block, sifted_bits: report.sifted_bits })
-        } else if qber > threshold {
-            Some(DiscardReason::QberTooHigh { block, qber, threshold })
-        } else if expected.key_bps <= 0.0 {
-            Some(DiscardReason::NoSecretKey { block, qber })
-        } else {
-            None
+    /// What a block goes through, in the order in which a link does it: the secret bits in it, more than authentication
+    /// takes, or why there are none. Fills in what becomes known on the way.
+    fn judge(&self, report: &mut BlockReport, bright_light: bool) -> Result<u64, DiscardReason> {
+        let (block, config) = (report.number, &self.config);
+        if let Some(reason) = self.early_objection(report, bright_light) {
+            // The key basis was never corrected, so its errors are known to nobody.
+            report.counts.x.errors = [0.0; 3];
+            report.qber_x = report.qber_z;
+            return Err(reason);
+        }
+        let device = &config.device;
+        report.leakage = Leakage { parities: device.parities(&report.counts.x), verification: VERIFICATION_BITS };
+        let tagged = device.tagged(report.pulses, &config.security);
+        let (analysis, security) = (config.analysis, &config.security);
+        report.bounds = bounds_with_leak(&device.intensities(), &report.counts, &tagged, analysis, security);
+        let (qber, threshold) = (report.qber_x, config.qber_alarm);
+        if qber > threshold {
+            return Err(DiscardReason::QberTooHigh { block, basis: Basis::X, qber, threshold });
+        }
+        let Leakage { parities, verification } = report.leakage;
+        let secret = secret_length(&report.bounds, parities, verification, analysis, security);
+        if secret <= AUTH_BITS {
+            let (qber, single) = (report.qber(), report.bounds.single);
+            let decoys = report.decoy_share(&device.intensities());
+            return Err(DiscardReason::NoSecretKey { block, qber, single, decoys });
+        }
+        Ok(secret)
+    }
+
+    /// What speaks against a block before its errors are corrected.
+    fn early_objection(&self, report: &BlockReport, bright_light: bool) -> Option<DiscardReason> {
+        let (block, qber, threshold) = (report.number, report.qber_z, self.config.qber_alarm);
+        let (sifted_bits, tested) = (report.sifted_bits(), to_count(report.counts.z.total()));
+        if bright_light && self.config.device.bright_light_monitor {
+            return Some(DiscardReason::BrightLight { block });
+        }
+        if sifted_bits < MIN_DETECTIONS || tested == 0 {
+            return Some(DiscardReason::TooFewDetections { block, sifted_bits });
+        }
+        (qber > threshold).then_some(DiscardReason::QberTooHigh { block, basis: Basis::Z, qber, threshold })
+    }
+
+    /// Takes off what authentication costs: this block's tags, and of the rest up to half for those of discarded blocks,
+    /// so that key comes as soon as an alarm is over. Returns the bytes that are left.
+    fn pay(&mut self, secret: u64, report: &mut BlockReport) -> u64 {
+        let left = secret.saturating_sub(AUTH_BITS);
+        let paid_back = self.owed_bits.min(left / 2);
+        self.owed_bits -= paid_back;
+        report.auth.bits = AUTH_BITS + paid_back;
+        // What is less than a byte is lost.
+        (left - paid_back) / 8
+    }
+
+    /// Two different keys of `s` blocks of 128 bits, the last of which holds their number, have the same hash with `s`
+    /// chances in 2^128 at most, as in [`crate::distil`]. No block is so long that this exceeds what was asked for:
+    /// [`LinkConfig::validate`] saw to it.
+    ///
+    /// A forged message passes with at most one chance in 2^128 for each 16 bytes of it (Wegman and Carter's polynomial
+    /// hash); a message says less than that of one click, but all clicks are in each.
+    fn epsilon(&self, report: &BlockReport) -> Epsilon {
+        let clicks = report.counts.x.total() + report.counts.z.total();
+        let hashed = report.sifted_bits().div_ceil(128) + 1;
+        Epsilon {
+            secrecy: self.config.security.eps_sec,
+            correctness: to_f64(hashed) * (-VERIFICATION_BITS).exp2(),
+            authentication: to_f64(report.auth.tags) * (clicks + 1.0) * (-128f64).exp2(),
         }
     }
+}
+
+/// Draws what a block of `pulses` counts in each basis, from what they give on average where detectors are awake. What
+/// Eve knows is drawn by itself, whether or not Bob's bit is right.
+fn draw_block(device: &DeviceProfile, means: &Means, pulses: u64, rng: &mut impl CryptoRng) -> Drawn {
+    let (key_share, test_share, p) = (device.q, device.test_share(), device.intensities().p);
+    let mut drawn = Drawn { counts: Counts::default(), gains: [0.0; 3], known: 0 };
+    let (mut left, mut left_share) = (pulses, 1.0);
+    for k in 0..3 {
+        let last = p[k + 1..].iter().all(|p| *p <= 0.0);
+        let sent = if last { left } else { binomial(left, p[k] / left_share, rng) };
+        (left, left_share) = (left - sent, left_share - p[k]);
+
+        let clicks = binomial(sent, means.clicks[k].min(1.0), rng);
+        let key = binomial(clicks, key_share, rng);
+        let test = binomial(clicks - key, test_share / (1.0 - key_share), rng);
+        let mut count = |basis: &mut BasisCounts, sifted: u64| {
+            basis.detected[k] = to_f64(sifted);
+            basis.errors[k] = to_f64(binomial(sifted, means.qber(k), rng));
+        };
+        count(&mut drawn.counts.x, key);
+        count(&mut drawn.counts.z, test);
+        drawn.known += binomial(key, means.known_share(k), rng);
+        drawn.gains[k] = if sent == 0 { 0.0 } else { to_f64(clicks) / to_f64(sent) };
+    }
+    drawn
 }
 
 impl std::fmt::Debug for RateLink {
@@ -318,6 +314,7 @@ impl std::fmt::Debug for RateLink {
             .field("blocks", &self.blocks)
             .field("state", &self.state)
             .field("eve", &self.eve())
+            .field("trouble", &self.trouble())
             .finish_non_exhaustive()
     }
 }

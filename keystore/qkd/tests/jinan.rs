@@ -1,12 +1,22 @@
 //! The metropolitan profiles against `data/jinan-model.csv`: this project's finite-key model of a network of 22 links
 //! (Chernoff bounds, blocks of 600 s), which no part of this crate was used to make.
+//!
+//! That model has detectors whose afterpulses copy the intensity of the pulse before, 2 % of them; here they are in
+//! `e_d`, and add no rate. The brightnesses were fitted, all other numbers are those of the model.
 
 #![expect(clippy::unwrap_used, reason = "this file is tests only, also where it helps them")]
 
-use vernam_qkd::{DeviceProfile, LinkConfig};
+use std::time::Duration;
+
+use vernam_qkd::finite::{Analysis, Security};
+use vernam_qkd::{DeviceProfile, Expectation, LinkConfig};
+
+/// Beyond this loss the blocks of the 40 MHz box hold few bits, dB.
+const FAR_DB: f64 = 9.5;
 
 struct Row {
     name: String,
+    /// Exactly; the file rounds it to 0.1 dB.
     loss_db: f64,
     bps: [f64; 2],
     qber: f64,
@@ -21,44 +31,53 @@ fn rows() -> Vec<Row> {
 fn row(line: &str) -> Row {
     let cells: Vec<&str> = line.split(',').collect();
     let number = |i: usize| cells[i].parse::<f64>().unwrap();
-    Row {
-        name: format!("{} to {}", cells[0], cells[1]),
-        loss_db: number(4),
-        bps: [number(5), number(6)],
-        qber: number(7),
-    }
+    // 1 dB of connectors in every line, 3 dB more for the switch that terminals share.
+    let loss_db = 0.21 * number(3) + if cells[2] == "access" { 4.0 } else { 1.0 };
+    assert!((loss_db - number(4)).abs() < 0.061, "{line}: {loss_db} dB");
+    Row { name: format!("{} to {}", cells[0], cells[1]), loss_db, bps: [number(5), number(6)], qber: number(7) }
 }
 
-/// Asymptotic over finite-key rate of each row, for the profile of that column.
-fn ratios(profile: &str, column: usize) -> Vec<(String, f64, f64)> {
-    let device = DeviceProfile::named(profile).unwrap();
-    rows().into_iter().map(|r| (r.name, r.loss_db, device.key_rate_bps(r.loss_db) / r.bps[column])).collect()
+/// Blocks of 600 s, however many bits they have: those of the 625 MHz box would else be full after a few seconds.
+fn in_ten_minutes(device: &DeviceProfile, loss_db: f64) -> Expectation {
+    let block = Duration::from_mins(10);
+    device.expect_in_blocks(&device.channel(loss_db), block, Analysis::default(), &Security::default())
 }
 
 #[test]
-fn rates_lie_a_little_above_the_finite_key_model() {
+fn rates_agree_with_the_finite_key_model() {
     for (profile, column) in [("metro-40mhz", 0), ("metro-625mhz", 1)] {
-        for (name, loss, ratio) in ratios(profile, column) {
-            println!("{profile} {loss:5.1} dB {ratio:.3} {name}");
+        let device = DeviceProfile::named(profile).unwrap();
+        for row in rows() {
+            let ratio = in_ten_minutes(&device, row.loss_db).key_bps / row.bps[column];
+            println!("{profile} {:6.3} dB {ratio:.4} {}", row.loss_db, row.name);
+            // The file rounds the length of the fibre to .1 km, which is .24 %.
+            let least = if column == 0 && row.loss_db > FAR_DB { 0.97 } else { 0.99 };
+            assert!((least..1.005).contains(&ratio), "{profile}, {}: {ratio}", row.name);
         }
     }
-    // What 600 s of statistics cost: 2 to 8 % inside the city, up to 16 % over the last 50 km; hardly anything with 16
-    // times the pulses. The file's losses are rounded to .1 dB, which is 1.2 %.
-    for (name, loss, ratio) in ratios("metro-40mhz", 0) {
-        let most = if loss < 10.0 { 1.08 } else { 1.17 };
-        assert!((1.01..most).contains(&ratio), "{name}: {ratio}");
-    }
-    for (name, _, ratio) in ratios("metro-625mhz", 1) {
-        assert!((0.99..1.05).contains(&ratio), "{name}: {ratio}");
+}
+
+#[test]
+fn qber_agrees_to_a_hundredth_of_a_percent() {
+    for profile in ["metro-40mhz", "metro-625mhz"] {
+        let device = DeviceProfile::named(profile).unwrap();
+        for row in rows() {
+            let qber = in_ten_minutes(&device, row.loss_db).qber;
+            println!("{profile} {:6.3} dB {qber:.5} {:.4}", row.loss_db, row.qber);
+            assert!((qber - row.qber).abs() < 1e-4, "{}: {qber} instead of {}", row.name, row.qber);
+        }
     }
 }
 
 #[test]
-fn qber_agrees_to_three_hundredths_of_a_percent() {
-    let device = DeviceProfile::named("metro-40mhz").unwrap();
-    for row in rows() {
-        let qber = device.expect(&device.channel(row.loss_db)).signal.qber;
-        assert!((qber - row.qber).abs() < 3e-4, "{}: {qber} instead of {}", row.name, row.qber);
+fn blocks_that_fit_the_memory_cost_a_few_percent() {
+    for (profile, least) in [("metro-40mhz", 0.97), ("metro-625mhz", 0.90)] {
+        let device = DeviceProfile::named(profile).unwrap();
+        for row in rows() {
+            let ratio = device.key_rate_bps(row.loss_db) / in_ten_minutes(&device, row.loss_db).key_bps;
+            println!("{profile} {:6.3} dB {ratio:.4}", row.loss_db);
+            assert!((least..=1.0).contains(&ratio), "{profile}, {}: {ratio}", row.name);
+        }
     }
 }
 

@@ -104,6 +104,8 @@ pub enum DemoEvent {
         /// How long people talked, in seconds.
         lasted_s: f64,
     },
+    /// Light went over the link: the block in the making has grown. About twice a second.
+    LinkLight(LinkLight),
     /// The link made a block of key.
     LinkBlock(LinkBlock),
     /// The link threw a block away; no bit of it becomes key.
@@ -181,6 +183,8 @@ pub struct Plan {
     pub acts: Vec<Act>,
     /// Length of the quantum link's fibre, km.
     pub length_km: f64,
+    /// Loss of the connectors in the line beside the fibre, dB.
+    pub extra_loss_db: f64,
     /// Name of the device model.
     pub device: Words,
     /// Opus bit rate of the first call, bits a second.
@@ -201,10 +205,25 @@ pub struct Plan {
     pub file_bytes: u64,
 }
 
+/// The block that the link is making, after one more stretch of light.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LinkLight {
+    /// Number of the block.
+    pub block: u64,
+    /// Light pulses sent for it so far.
+    pub pulses: u64,
+    /// Bits of it left after sifting so far.
+    pub sifted_bits: u64,
+    /// Share of wrong bits among the test bits of this stretch, 0 to 1.
+    pub qber: f64,
+    /// Share above which a block is discarded, 0 to 1.
+    pub threshold: f64,
+}
+
 /// A block of key that the link made.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LinkBlock {
-    /// Number of the block, from 0.
+    /// Number of the block, from 1.
     pub block: u64,
     /// Light pulses sent for it.
     pub pulses: u64,

@@ -12,7 +12,7 @@ use super::events::Stamped;
 pub const HEADER: &str = r#"{"schema":"vernam-demo","version":1}"#;
 
 /// Every value of `"event"`.
-pub const EVENTS: [&str; 22] = [
+pub const EVENTS: [&str; 23] = [
     "started",
     "certificates_made",
     "kme_up",
@@ -24,6 +24,7 @@ pub const EVENTS: [&str; 22] = [
     "ringing",
     "answered",
     "call_ended",
+    "link_light",
     "link_block",
     "block_discarded",
     "kme_status",

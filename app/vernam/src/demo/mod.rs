@@ -19,7 +19,7 @@ mod secrets;
 pub mod show;
 pub mod summary;
 pub mod table;
-mod terminal;
+pub(crate) mod terminal;
 pub mod theme;
 mod world;
 

@@ -6,8 +6,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::{
     events::{
-        Act, CallTick, Check, DemoEvent, EndReason, FileProgress, FileState, Kme, KmeState, LinkBlock, Person, Plan,
-        Stamped, StockLevel, Suite, TextState, Words,
+        Act, CallTick, Check, DemoEvent, EndReason, FileProgress, FileState, Kme, KmeState, LinkBlock, LinkLight,
+        Person, Plan, Stamped, StockLevel, Suite, TextState, Words,
     },
     plain::Narrator,
     summary::Summary,
@@ -87,12 +87,14 @@ pub enum CallState {
 /// The quantum link.
 #[derive(Debug, Clone, Default)]
 pub struct Link {
-    /// Share of wrong bits, a point for each block.
+    /// Share of wrong bits, a point for each stretch of light.
     pub qber: Series,
     /// Key rate, bits a second, a point for each block.
     pub rate: Series,
     /// Share above which blocks are discarded.
     pub threshold: Option<f64>,
+    /// The block in the making.
+    pub light: Option<LinkLight>,
     /// The last good block.
     pub last: Option<LinkBlock>,
     /// Why the last block was discarded; `None` after a good one.
@@ -289,8 +291,12 @@ impl Model {
             DemoEvent::RunAhead { hours, of_hours, key_bits, .. } => {
                 self.link.ahead = Some((*hours, *of_hours, *key_bits));
             }
+            DemoEvent::LinkLight(light) => {
+                self.link.qber.push(light.qber);
+                self.link.threshold = Some(light.threshold);
+                self.link.light = Some(*light);
+            }
             DemoEvent::LinkBlock(block) => {
-                self.link.qber.push(block.qber);
                 self.link.rate.push(block.rate_bps);
                 self.link.threshold = Some(block.threshold);
                 self.link.last = Some(*block);
@@ -298,8 +304,7 @@ impl Model {
                 self.link.made += 1;
                 self.link.live_bits = self.link.live_bits.saturating_add(block.key_bits);
             }
-            DemoEvent::BlockDiscarded { qber, threshold, reason, .. } => {
-                self.link.qber.push(*qber);
+            DemoEvent::BlockDiscarded { threshold, reason, .. } => {
                 self.link.rate.push(0.0);
                 self.link.threshold = Some(*threshold);
                 self.link.alarm = Some(reason.clone());

@@ -114,8 +114,9 @@ fn sentence(event: &DemoEvent) -> Option<(Mood, String)> {
         DemoEvent::Started(plan) => (
             Mood::Plain,
             format!(
-                "{} km of fibre, device {}, Opus at {} kb/s, seed {}",
+                "{} km of fibre and {} dB of connectors, device {}, Opus at {} kb/s, seed {}",
                 plan.length_km,
+                plan.extra_loss_db,
                 plan.device,
                 f64::from(plan.bit_rate_bps) / 1000.0,
                 plan.seed
@@ -127,7 +128,11 @@ fn sentence(event: &DemoEvent) -> Option<(Mood, String)> {
         DemoEvent::KmeUp { kme, port } => (Mood::Plain, format!("{kme} listens on 127.0.0.1:{port} (ETSI GS QKD 014)")),
         DemoEvent::RunAhead { hours, of_hours, key_bits, .. } if hours >= of_hours => (
             Mood::Plain,
-            format!("ran the link ahead {} in virtual time: {} of key", virtual_hours(*hours), bytes(key_bits / 8)),
+            format!(
+                "ran the link ahead {} in virtual time by the fast model: {} of key; from here on, photon by photon",
+                virtual_hours(*hours),
+                bytes(key_bits / 8)
+            ),
         ),
         DemoEvent::Connected { key_exchange, cipher } => {
             (Mood::Good, format!("connected over QUIC: {key_exchange}, {cipher}"))

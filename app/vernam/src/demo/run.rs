@@ -96,7 +96,7 @@ impl<'a> Show<'a> {
         config.extra_loss_db = plan::EXTRA_LOSS_DB;
         let mut link = Link::new(config, network.kmes.clone(), sink.clone())?;
         link.run_ahead(budget.made).await?;
-        let link = link.go_live();
+        let link = link.go_live()?;
 
         let scene = Arc::new(Scene {
             sink: sink.clone(),
@@ -282,6 +282,7 @@ fn plan(options: &DemoOptions, file_bytes: u64, seed: u64, bit_rate_bps: u32) ->
     Plan {
         acts: options.acts(),
         length_km: options.length_km,
+        extra_loss_db: plan::EXTRA_LOSS_DB,
         device: options.device.name.as_str().into(),
         bit_rate_bps,
         frame_ms: plan::FRAME.millis(),

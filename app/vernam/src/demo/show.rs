@@ -22,6 +22,7 @@ use super::{
     model::Model,
     picture::Film,
     plain::Plain,
+    screen,
     summary::Summary,
     table::table,
     terminal::Screen,
@@ -73,7 +74,7 @@ impl View {
 }
 
 /// Whether there is a terminal at both ends that can do more than print.
-fn can_draw() -> bool {
+pub(crate) fn can_draw() -> bool {
     let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
     io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
 }
@@ -136,17 +137,17 @@ fn write_report(out: &Path, last: &Stamped) -> anyhow::Result<()> {
 }
 
 /// A reader that has gone away (`| head`, a closed terminal) is no error.
-fn quietly(result: io::Result<()>) -> io::Result<()> {
+pub(crate) fn quietly(result: io::Result<()>) -> io::Result<()> {
     result.or_else(|error| if has_gone(&error) { Ok(()) } else { Err(error) })
 }
 
-fn has_gone(error: &io::Error) -> bool {
+pub(crate) fn has_gone(error: &io::Error) -> bool {
     /// EIO, the same number on every Unix: so a terminal answers once it has hung up.
     const HUNG_UP: i32 = 5;
     error.kind() == io::ErrorKind::BrokenPipe || (cfg!(unix) && error.raw_os_error() == Some(HUNG_UP))
 }
 
-fn depth() -> Depth {
+pub(crate) fn depth() -> Depth {
     let var = |name| std::env::var(name).ok();
     Depth::of(var("NO_COLOR").as_deref(), var("COLORTERM").as_deref(), var("TERM").as_deref())
 }
@@ -247,8 +248,9 @@ impl Stage {
         if let Some(film) = &mut self.film {
             film.film(&self.model);
         }
-        let Running::Screen(screen, _) = &mut self.view else { return Ok(()) };
-        match screen.draw(&self.model) {
+        let model = &self.model;
+        let Running::Screen(terminal, _) = &mut self.view else { return Ok(()) };
+        match terminal.draw(|frame, theme| screen::draw(frame, model, theme)) {
             Err(error) if has_gone(&error) => self.view = Running::Silent,
             result => result?,
         }
@@ -270,7 +272,7 @@ impl Stage {
 }
 
 /// Ctrl-C, SIGTERM and SIGHUP (the terminal was closed) from outside.
-struct Signals {
+pub(crate) struct Signals {
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     /// `None` where it was ignored already, as `nohup` has it.
@@ -280,7 +282,7 @@ struct Signals {
 
 impl Signals {
     #[cfg(unix)]
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| signal(kind).context("cannot listen for signals");
         let hang_up = if hang_up_is_ignored() { None } else { Some(listen(SignalKind::hangup())?) };
@@ -288,11 +290,11 @@ impl Signals {
     }
 
     #[cfg(not(unix))]
-    fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {})
     }
 
-    async fn any(&mut self) {
+    pub(crate) async fn any(&mut self) {
         #[cfg(unix)]
         tokio::select! {
             _ = self.terminate.recv() => {}

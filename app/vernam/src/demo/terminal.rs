@@ -1,22 +1,22 @@
 //! The terminal: taken over while the screen is shown, and given back whatever happens.
 
 use std::{
-    io,
+    io::{self, IsTerminal as _},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ratatui::{
-    DefaultTerminal,
+    DefaultTerminal, Frame,
     crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
 };
 use tokio::sync::mpsc;
 
-use super::{model::Model, screen, theme::Theme};
+use super::theme::Theme;
 
 /// Key presses that may wait to be read.
 const KEYS: usize = 16;
@@ -24,7 +24,7 @@ const KEYS: usize = 16;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The terminal while it shows the screen. Dropping it gives the terminal back; so does a panic anywhere.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     terminal: DefaultTerminal,
     theme: Theme,
     keyboard: Keyboard,
@@ -33,7 +33,7 @@ pub(super) struct Screen {
 
 impl Screen {
     /// Takes the terminal over. Gives the screen and the requests to end that a person types: `q`, Esc or Ctrl-C.
-    pub(super) fn open(theme: Theme) -> io::Result<(Self, mpsc::Receiver<()>)> {
+    pub(crate) fn open(theme: Theme) -> io::Result<(Self, mpsc::Receiver<()>)> {
         let panicked = Arc::new(AtomicBool::new(false));
         // `try_init` puts a hook in front of the present one that gives the terminal back before a panic is printed.
         let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
@@ -47,12 +47,12 @@ impl Screen {
         Ok((Self { terminal, theme, keyboard, panicked }, asked))
     }
 
-    /// Draws the model. After a panic in some task the terminal is no longer ours, and nothing is drawn.
-    pub(super) fn draw(&mut self, model: &Model) -> io::Result<()> {
+    /// Draws what `paint` paints. After a panic in some task the terminal is no longer ours, and nothing is drawn.
+    pub(crate) fn draw(&mut self, paint: impl FnOnce(&mut Frame<'_>, Theme)) -> io::Result<()> {
         if self.panicked.load(Ordering::SeqCst) {
             return Ok(());
         }
-        self.terminal.draw(|frame| screen::draw(frame, model, self.theme)).map(|_drawn| ())
+        self.terminal.draw(|frame| paint(frame, self.theme)).map(|_drawn| ())
     }
 }
 
@@ -78,15 +78,16 @@ impl Keyboard {
         let still_wanted = Arc::clone(&wanted);
         let thread = thread::spawn(move || {
             while still_wanted.load(Ordering::SeqCst) {
-                match event::poll(LOOK_EVERY) {
-                    Ok(false) => {}
-                    Ok(true) => {
-                        if event::read().is_ok_and(|event| ends(&event)) {
-                            // Full: the end was asked for sixteen times already.
-                            let _ = ask.try_send(());
-                        }
-                    }
-                    Err(_terminal_gone) => return,
+                // A window that was closed says nothing of it to who reads from it: reading then never ends.
+                let polled = event::poll(LOOK_EVERY);
+                let gone = polled.is_err() || !io::stdout().is_terminal();
+                let some = !gone && polled.is_ok_and(|some| some);
+                if gone || some && event::read().is_ok_and(|event| ends(&event)) {
+                    // Full: the end was asked for sixteen times already.
+                    let _ = ask.try_send(());
+                }
+                if gone {
+                    return;
                 }
             }
         });
@@ -95,8 +96,14 @@ impl Keyboard {
 
     fn stop(&mut self) {
         self.wanted.store(false, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            // It ends within `LOOK_EVERY`; had it panicked, the hook has said so.
+        // It ends within `LOOK_EVERY`, but for one that reads from a window that was closed meanwhile: that one is left to
+        // end with the process.
+        let patience = Instant::now() + 3 * LOOK_EVERY;
+        while self.thread.as_ref().is_some_and(|thread| !thread.is_finished()) && Instant::now() < patience {
+            thread::sleep(LOOK_EVERY / 10);
+        }
+        if let Some(thread) = self.thread.take().filter(thread::JoinHandle::is_finished) {
+            // Had it panicked, the hook has said so.
             let _ = thread.join();
         }
     }

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use vernam::demo::{
     events::{
-        Act, CallTick, DemoEvent, EndReason, FileProgress, FileState, Kme, KmeState, LinkBlock, Person, Plan, Stamped,
-        StockLevel, Suite, TextState,
+        Act, CallTick, DemoEvent, EndReason, FileProgress, FileState, Kme, KmeState, LinkBlock, LinkLight, Person,
+        Plan, Stamped, StockLevel, Suite, TextState,
     },
     model::Model,
     summary::{CallSummary, FileSummary, Flow, FlowSpend, Holding, KeyBook, Percentiles, Summary, VoiceSummary},
@@ -41,6 +41,7 @@ pub(crate) fn plan() -> Plan {
     Plan {
         acts: vec![Act::Setup, Act::OneTimePad, Act::Aes, Act::ChaCha, Act::Eavesdropper, Act::Summing],
         length_km: 25.0,
+        extra_loss_db: 1.0,
         device: "metro-40mhz".into(),
         bit_rate_bps: 24_000,
         frame_ms: 20,
@@ -138,6 +139,10 @@ fn link(at: &mut impl FnMut(f64, DemoEvent)) {
         let tapped = (58.0..69.0).contains(&time);
         let climbing = if tapped { ((time - 58.0) / 1.5).min(1.0) } else { 0.0 };
         let qber = short(0.021 + 0.006 * noise(block) + climbing * 0.228);
+        at(
+            time,
+            DemoEvent::LinkLight(LinkLight { block, pulses: 340_000_000, sifted_bits: 21_000, qber, threshold: 0.11 }),
+        );
         if qber > 0.11 {
             at(time, DemoEvent::BlockDiscarded {
                 block,

@@ -64,7 +64,7 @@ fn photons(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
             canvas.line_right(place, 0, Line::from(spans));
         }
     }
-    let alive = model.link.last.is_some() || model.link.alarm.is_some() || model.link.ahead.is_some();
+    let alive = model.link.light.is_some() || model.link.alarm.is_some() || model.link.ahead.is_some();
     let middle = fibre.x + fibre.width / 2;
     let step = model.now.as_millis() / STEP_MS;
     for x in fibre.left()..fibre.right() {
@@ -109,8 +109,8 @@ fn kme_words(kme: &KmeView) -> &'static str {
 
 fn healthy(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     let device = model.plan.as_ref().map(|plan| plan.device.to_string()).unwrap_or_default();
-    let block = match (&model.link.last, model.link.ahead) {
-        (Some(block), _) => format!("block {}: +{}", block.block, bytes(block.key_bits / 8)),
+    let block = match (&model.link.light, model.link.ahead) {
+        (Some(light), _) => format!("block {}: {}", light.block, bytes(light.sifted_bits / 8)),
         (None, Some((hours, of, _))) => format!("run ahead {hours:.1} of {of:.1} h"),
         (None, None) => "dark".to_owned(),
     };

@@ -12,7 +12,7 @@
 
 mod call;
 mod key;
-mod paint;
+pub(crate) mod paint;
 
 use ratatui::{
     Frame,

@@ -13,14 +13,14 @@ use crate::demo::theme::{Theme, Tone};
 const EIGHTHS_UP: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Where to paint, and with which colours.
-pub(super) struct Canvas<'a> {
-    pub(super) buffer: &'a mut Buffer,
-    pub(super) theme: Theme,
+pub(crate) struct Canvas<'a> {
+    pub(crate) buffer: &'a mut Buffer,
+    pub(crate) theme: Theme,
 }
 
 impl Canvas<'_> {
     /// A frame with a title on the left and, where it fits, one on the right; gives the area inside.
-    pub(super) fn frame(&mut self, area: Rect, tone: Tone, left: Line<'_>, right: Line<'_>) -> Rect {
+    pub(crate) fn frame(&mut self, area: Rect, tone: Tone, left: Line<'_>, right: Line<'_>) -> Rect {
         let fits = left.width() + right.width() + 3 <= usize::from(area.width);
         let right = if fits { right } else { Line::default() };
         let block = Block::new()
@@ -35,21 +35,21 @@ impl Canvas<'_> {
     }
 
     /// A line of text at row `row` of `area`, cut with `…` where it does not fit.
-    pub(super) fn line(&mut self, area: Rect, row: u16, line: Line<'_>) {
+    pub(crate) fn line(&mut self, area: Rect, row: u16, line: Line<'_>) {
         if let Some(place) = row_of(area, row) {
             cut(line, usize::from(place.width)).render(place, self.buffer);
         }
     }
 
     /// The same, at the right end.
-    pub(super) fn line_right(&mut self, area: Rect, row: u16, line: Line<'_>) {
+    pub(crate) fn line_right(&mut self, area: Rect, row: u16, line: Line<'_>) {
         if let Some(place) = row_of(area, row) {
             cut(line, usize::from(place.width)).right_aligned().render(place, self.buffer);
         }
     }
 
     /// A line at each end of row `row`; the left one goes where both do not fit.
-    pub(super) fn pair(&mut self, area: Rect, row: u16, left: Line<'_>, right: Line<'_>) {
+    pub(crate) fn pair(&mut self, area: Rect, row: u16, left: Line<'_>, right: Line<'_>) {
         if left.width() + 1 + right.width() <= usize::from(area.width) {
             self.line(area, row, left);
         }
@@ -57,7 +57,7 @@ impl Canvas<'_> {
     }
 
     /// A thin gauge of `share` (0 to 1), in halves of a cell.
-    pub(super) fn gauge(&mut self, area: Rect, share: f64, tone: Tone) {
+    pub(crate) fn gauge(&mut self, area: Rect, share: f64, tone: Tone) {
         let halves = scaled(share, usize::from(area.width) * 2);
         for x in 0..area.width {
             let (mark, tone) = match halves.saturating_sub(usize::from(x) * 2) {
@@ -72,7 +72,7 @@ impl Canvas<'_> {
     /// A chart filled from below, brightest at its top, newest point at the right, with an optional dashed line at
     /// `mark`.
     /// `points` are shares of the full height (0 to 1) and the tone of each.
-    pub(super) fn area_chart(
+    pub(crate) fn area_chart(
         &mut self,
         area: Rect,
         points: impl DoubleEndedIterator<Item = (f64, Tone)>,
@@ -112,7 +112,7 @@ impl Canvas<'_> {
     }
 
     /// A voice trace: loudness (0 to 1) mirrored around the middle, two points a cell, newest at the right.
-    pub(super) fn voice(&mut self, area: Rect, levels: impl DoubleEndedIterator<Item = f64>, tone: Tone) {
+    pub(crate) fn voice(&mut self, area: Rect, levels: impl DoubleEndedIterator<Item = f64>, tone: Tone) {
         let columns = usize::from(area.width) * 2;
         let half = usize::from(area.height) * 2;
         let mut heights = vec![0; columns];
@@ -141,7 +141,7 @@ impl Canvas<'_> {
     }
 
     /// One character. Outside the screen it does nothing.
-    pub(super) fn put(&mut self, x: u16, y: u16, mark: char, style: Style) {
+    pub(crate) fn put(&mut self, x: u16, y: u16, mark: char, style: Style) {
         if let Some(cell) = self.buffer.cell_mut((x, y)) {
             cell.set_char(mark);
             cell.set_style(style);
@@ -149,18 +149,18 @@ impl Canvas<'_> {
     }
 
     /// A span of a tone.
-    pub(super) fn say<'t>(&self, tone: Tone, text: impl Into<std::borrow::Cow<'t, str>>) -> Span<'t> {
+    pub(crate) fn say<'t>(&self, tone: Tone, text: impl Into<std::borrow::Cow<'t, str>>) -> Span<'t> {
         Span::styled(text, self.theme.fg(tone))
     }
 
     /// A bold span of a tone.
-    pub(super) fn shout<'t>(&self, tone: Tone, text: impl Into<std::borrow::Cow<'t, str>>) -> Span<'t> {
+    pub(crate) fn shout<'t>(&self, tone: Tone, text: impl Into<std::borrow::Cow<'t, str>>) -> Span<'t> {
         Span::styled(text, self.theme.bold(tone))
     }
 }
 
 /// Row `row` of `area`.
-pub(super) fn row_of(area: Rect, row: u16) -> Option<Rect> {
+pub(crate) fn row_of(area: Rect, row: u16) -> Option<Rect> {
     (row < area.height && area.width > 0).then(|| Rect { y: area.y + row, height: 1, ..area })
 }
 
@@ -185,7 +185,7 @@ fn cut(line: Line<'_>, width: usize) -> Line<'_> {
 }
 
 /// As much of `text` as fits into `columns`.
-pub(super) fn take_columns(text: &str, columns: usize) -> String {
+pub(crate) fn take_columns(text: &str, columns: usize) -> String {
     let mut kept = String::new();
     let mut used = 0;
     for mark in text.chars() {
@@ -200,7 +200,7 @@ pub(super) fn take_columns(text: &str, columns: usize) -> String {
 }
 
 /// The text in lines of `width` columns, broken between words; the last of `rows` lines is cut.
-pub(super) fn wrapped(text: &str, width: u16, rows: u16) -> Vec<String> {
+pub(crate) fn wrapped(text: &str, width: u16, rows: u16) -> Vec<String> {
     let (width, rows) = (usize::from(width), usize::from(rows));
     let mut lines: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
