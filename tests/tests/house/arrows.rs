@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vernam-etsi014",
             "vernam-kme",
             "vernam-qkd",
+            "vernam-link",
             "vernam-ca",
         ],
     ),
@@ -34,6 +35,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vernam-kme", &["vernam-key", "vernam-etsi014", "vernam-qkd"]),
     ("vernam-gf2", &[]),
     ("vernam-qkd", &["vernam-gf2", "vernam-key"]),
+    ("vernam-link", &["vernam-qkd", "vernam-key"]),
     ("vernam-ca", &[]),
 ];
 
@@ -53,6 +55,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
 ];
 
 const ASYNC: &[&str] = &["tokio", "mio", "socket2", "quinn", "quinn-proto", "hyper", "rustls"];
+const NETWORK_SIDE: &[&str] = &["vernam-kme", "vernam-qkd", "vernam-link", "vernam-ca"];
 
 #[test]
 fn crates_depend_downwards_only() {
