@@ -3,4 +3,5 @@
 mod demo;
 mod engine;
 mod house;
+mod link_ends;
 mod session;

@@ -2,6 +2,9 @@
 //!
 //! [`parse`] is the only door. What comes out of it ([`Invocation`], [`DemoOptions`]) needs no further checking.
 
+mod ends;
+mod line;
+mod link;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -10,6 +13,9 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use vernam_qkd::DeviceProfile;
 
+pub use self::ends::{ConnectChoice, EndOptions, EndView};
+use self::link::{LinkArgs, LinkCommand};
+pub use self::link::{LinkOptions, LinkView, ModelChoice, Speed, SweepOptions, SweepView};
 use self::values::{MAX_FILE_BYTES, bit_rate, device, ranged, size};
 use crate::demo::events::{Act, Suite};
 
@@ -30,8 +36,9 @@ Examples:
   vernam demo --json | jq -c 'select(.event == \"check\")'
 
 Real: ETSI GS QKD 014 over mutual TLS, QUIC, Opus, the three suites, one-use keys, the speech.
-Simulated: the quantum link (random bits of the operating system, at the rate and with the
-errors that the decoy-state BB84 model gives); loss, delay and jitter when asked for.
+Simulated: the light of the quantum link, click by click, with a fast model of the same link for
+the hours before the call; how key is made of the clicks is real. Loss, delay and jitter when
+asked for.
 
 Exit status: 0 all promises kept; 1 one was broken (it says which) or the run failed;
 2 wrong usage; 130 stopped by q or Ctrl-C with every promise kept so far.";
@@ -54,6 +61,9 @@ enum Command {
     /// Show everything on this machine: two people, two KMEs, one quantum link, calls, a file, an eavesdropper
     #[command(after_help = DEMO_AFTER_HELP)]
     Demo(DemoArgs),
+    /// Run one quantum link: its key rate, errors and decoys, live; somebody on the line, if you like
+    #[command(after_help = link::AFTER_HELP, args_conflicts_with_subcommands = true)]
+    Link(LinkArgs),
 }
 
 /// How much is logged.
@@ -203,7 +213,15 @@ pub struct Invocation {
 #[non_exhaustive]
 pub enum Action {
     /// `vernam demo`.
-    Demo(DemoOptions),
+    Demo(Box<DemoOptions>),
+    /// `vernam link`.
+    Link(Box<LinkOptions>),
+    /// `vernam link sweep`.
+    Sweep(SweepOptions),
+    /// `vernam link setup`, into this folder.
+    SetUpEnds(PathBuf),
+    /// `vernam link alice` and `vernam link bob`.
+    End(Box<EndOptions>),
 }
 
 /// The demo's choices; every value is in its range and every file named for reading was there.
@@ -303,13 +321,32 @@ fn parse_as(
 ) -> Result<Invocation, clap::Error> {
     let matches = command.try_get_matches_from_mut(args)?;
     let cli = Cli::from_arg_matches(&matches)?;
+    let mut refuse =
+        |path: &[&str], wrong: String| subcommand(&mut command, path).error(ErrorKind::ValueValidation, wrong);
     let action = match cli.command {
-        Command::Demo(args) => {
-            let demo = command.find_subcommand_mut("demo").expect("declared above");
-            Action::Demo(args.validated().map_err(|wrong| demo.error(ErrorKind::ValueValidation, wrong))?)
+        Command::Demo(args) => Action::Demo(Box::new(args.validated().map_err(|wrong| refuse(&["demo"], wrong))?)),
+        Command::Link(LinkArgs { command: None, one }) => {
+            Action::Link(Box::new(one.validated().map_err(|wrong| refuse(&["link"], wrong))?))
         }
+        Command::Link(LinkArgs { command: Some(command), .. }) => match command {
+            LinkCommand::Sweep(args) => {
+                Action::Sweep(args.validated().map_err(|wrong| refuse(&["link", "sweep"], wrong))?)
+            }
+            LinkCommand::Setup(args) => Action::SetUpEnds(args.folder),
+            LinkCommand::Alice(args) => {
+                Action::End(Box::new(args.validated().map_err(|wrong| refuse(&["link", "alice"], wrong))?))
+            }
+            LinkCommand::Bob(args) => {
+                Action::End(Box::new(args.validated().map_err(|wrong| refuse(&["link", "bob"], wrong))?))
+            }
+        },
     };
     Ok(Invocation { log: cli.log, action })
+}
+
+/// The subcommand at the end of `path`, each name of which was declared above.
+fn subcommand<'c>(command: &'c mut clap::Command, path: &[&str]) -> &'c mut clap::Command {
+    path.iter().fold(command, |command, name| command.find_subcommand_mut(name).expect("declared above"))
 }
 
 impl DemoArgs {
@@ -372,14 +409,12 @@ impl DemoArgs {
     }
 }
 
-/// The help of a subcommand (or of the whole, for an empty name) as plain text of a given width.
+/// The help of a subcommand (`demo`, `link sweep`; of the whole, for an empty name) as plain text of a given width.
 pub fn help_text(subcommand: &str, width: usize) -> String {
     let mut command = Cli::command().term_width(width);
     command.build();
-    let command = match subcommand {
-        "" => Some(&mut command),
-        name => command.find_subcommand_mut(name),
-    };
+    let command =
+        subcommand.split_whitespace().try_fold(&mut command, |command, name| command.find_subcommand_mut(name));
     command.map(|command| command.render_long_help().to_string()).unwrap_or_default()
 }
 
@@ -396,8 +431,9 @@ mod tests {
 
     fn demo(args: &[&str]) -> DemoOptions {
         let args = ["vernam", "demo"].into_iter().chain(args.iter().copied());
-        let Action::Demo(options) = parse(args).expect("a right command line").action;
-        options
+        let action = parse(args).expect("a right command line").action;
+        let Action::Demo(options) = action else { panic!("not the demo: {action:?}") };
+        *options
     }
 
     #[test]
@@ -435,9 +471,10 @@ mod tests {
 
     #[test]
     fn the_help_names_every_device() {
-        let help = help_text("demo", 110);
-        for name in DeviceProfile::names() {
-            assert!(help.contains(name), "{name} is not in the help");
+        for help in ["demo", "link", "link alice", "link bob"].map(|command| help_text(command, 110)) {
+            for name in DeviceProfile::names() {
+                assert!(help.contains(name), "{name} is not in the help");
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{self, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Mutex,
     time::Duration,
@@ -12,11 +12,12 @@ use std::{
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 use vernam::{
-    cli::{self, Action, DemoOptions, LogLevel},
+    cli::{self, Action, DemoOptions, EndOptions, LinkOptions, LogLevel},
     demo::{
         self,
         show::{Showing, View},
     },
+    link::{self, ends, sweep},
 };
 
 /// How long blocking work that is left over may keep the process, once the run has ended.
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
     };
     let result = match invocation.action {
         Action::Demo(options) => demo(invocation.log, &options),
+        Action::Link(options) => link(invocation.log, &options),
+        Action::Sweep(options) => start_log(invocation.log, None).and_then(|()| sweep::run(&options)).map(|()| 0),
+        Action::SetUpEnds(folder) => set_up_ends(&folder),
+        Action::End(options) => end(invocation.log, &options),
         _ => Ok(2),
     };
     match result {
@@ -55,6 +60,39 @@ fn demo(level: LogLevel, options: &DemoOptions) -> anyhow::Result<u8> {
     let status = runtime.block_on(demo::show::show(&showing, move |sink, cancel| async move {
         demo::run::run(&options, &out, &sink, &cancel).await
     }));
+    runtime.shutdown_timeout(LETTING_GO);
+    status
+}
+
+fn link(level: LogLevel, options: &LinkOptions) -> anyhow::Result<u8> {
+    if !link::show::is_screen(options.view) {
+        start_log(level, None)?;
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the worker threads cannot be started")?;
+    let status = runtime.block_on(link::show::show(options));
+    runtime.shutdown_timeout(LETTING_GO);
+    status
+}
+
+fn set_up_ends(folder: &Path) -> anyhow::Result<u8> {
+    let said = ends::folder::set_up(folder)?;
+    // It is done, whoever reads that.
+    let _best_effort = said.iter().try_for_each(|line| writeln!(io::stdout(), "{line}"));
+    Ok(0)
+}
+
+fn end(level: LogLevel, options: &EndOptions) -> anyhow::Result<u8> {
+    start_log(level, None)?;
+    // The end works on threads of its own, so that a slow disk or reader of ours does not hold up its connection.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the worker threads cannot be started")?;
+    let status = runtime.block_on(ends::run::run(options));
     runtime.shutdown_timeout(LETTING_GO);
     status
 }

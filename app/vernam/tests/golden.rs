@@ -42,11 +42,16 @@ fn screen_at(seconds: f64, columns: u16, rows: u16, depth: Depth) -> String {
 fn help() {
     golden("help.txt", &help_text("", 100));
     golden("help-demo.txt", &help_text("demo", 100));
+    golden("help-link.txt", &help_text("link", 100));
+    golden("help-link-sweep.txt", &help_text("link sweep", 100));
+    golden("help-link-setup.txt", &help_text("link setup", 100));
+    golden("help-link-alice.txt", &help_text("link alice", 100));
+    golden("help-link-bob.txt", &help_text("link bob", 100));
 }
 
 #[test]
 fn complaints() {
-    let wrong: [&[&str]; 16] = [
+    let wrong: [&[&str]; 40] = [
         &[],
         &["dance"],
         &["demo", "--suite", "rot13"],
@@ -63,6 +68,30 @@ fn complaints() {
         &["demo", "--file-size", "0"],
         &["demo", "--speech", "no-such.wav"],
         &["demo", "--log", "loud"],
+        &["link", "--device", "metro-9"],
+        &["link", "--device", "no/such.toml"],
+        &["link", "--length", "2000"],
+        &["link", "--eve", "mallory"],
+        &["link", "--eve", "intercept-resend:2"],
+        &["link", "--eve", "intercept-resend:much"],
+        &["link", "--eve", "pns:0.5"],
+        &["link", "--eve", "trojan-horse:-1"],
+        &["link", "--trouble", "rain"],
+        &["link", "--trouble", "drift:-3"],
+        &["link", "--speed", "warp"],
+        &["link", "--background", "1e9"],
+        &["link", "--json", "--csv"],
+        &["link", "--analysis", "shor"],
+        &["link", "sweep", "--to", "5"],
+        &["link", "sweep", "--device", "metro-9"],
+        &["link", "setup"],
+        &["link", "alice", "lab/alice"],
+        &["link", "alice", "lab/alice", "--listen", "0.0.0.0:7010", "--dial", "bob.example:7010"],
+        &["link", "alice", "lab/alice", "--dial", "bob.example"],
+        &["link", "bob", "lab/bob", "--listen", "7010"],
+        &["link", "bob", "lab/bob", "--dial", "::1:0"],
+        &["link", "bob", "lab/bob", "--listen", "[::]:7010", "--eve", "pns"],
+        &["link", "bob", "lab/bob", "--listen", "[::]:7010", "--json", "--plain"],
     ];
     let mut seen = String::new();
     for args in wrong {

@@ -1,12 +1,22 @@
 //! Values as people write them, and what to tell when they do not fit.
 
-use vernam_qkd::DeviceProfile;
+use vernam_qkd::{DeviceProfile, Eve, optics::Trouble};
 
 /// Largest file that the demo sends under one-time pad: its pad must be made by running the link ahead.
 pub(super) const MAX_FILE_BYTES: u64 = 50_000_000;
 
 /// The profile of that name or in that file, if it yields key over `length_km`.
 pub(super) fn device(choice: &str, length_km: f64) -> Result<DeviceProfile, String> {
+    let profile = any_device(choice)?;
+    if profile.key_rate_bps(profile.loss_db(length_km, 0.0)) > 0.0 {
+        Ok(profile)
+    } else {
+        Err(format!("the device {} yields no key over {length_km} km: choose a shorter --length", profile.name))
+    }
+}
+
+/// The profile of that name or in that file.
+pub(super) fn any_device(choice: &str) -> Result<DeviceProfile, String> {
     let profile = if choice.contains(['/', '\\', '.']) {
         let text = std::fs::read_to_string(choice)
             .map_err(|error| format!("the device file \u{201c}{choice}\u{201d} cannot be read: {error}"))?;
@@ -14,12 +24,7 @@ pub(super) fn device(choice: &str, length_km: f64) -> Result<DeviceProfile, Stri
     } else {
         DeviceProfile::named(choice)
     };
-    let profile = profile.map_err(|error| error.to_string())?;
-    if profile.key_rate_bps(profile.loss_db(length_km, 0.0)) > 0.0 {
-        Ok(profile)
-    } else {
-        Err(format!("the device {} yields no key over {length_km} km: choose a shorter --length", profile.name))
-    }
+    profile.map_err(|error| error.to_string())
 }
 
 /// A parser for a number from `least` to `most`, with or without its unit behind it.
@@ -60,5 +65,91 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     match number.checked_mul(factor) {
         Some(bytes @ 1..=MAX_FILE_BYTES) => Ok(bytes),
         _ => Err("1 byte to 50MB are possible".to_owned()),
+    }
+}
+
+/// Where to wait for somebody, as `ADDRESS:PORT`.
+pub(super) fn place_to_listen(text: &str) -> Result<String, String> {
+    match port_of(text) {
+        Some(_any) => Ok(text.to_owned()),
+        None => Err("an address and a port are needed, like 0.0.0.0:7010 or [::]:7010".to_owned()),
+    }
+}
+
+/// Where to call somebody, as `HOST:PORT`.
+pub(super) fn place_to_call(text: &str) -> Result<String, String> {
+    match port_of(text) {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err("a host and a port are needed, like bob.example:7010 or 192.0.2.7:7010".to_owned()),
+    }
+}
+
+/// The port at the end of `HOST:PORT`. An IPv6 address must stand in brackets, or its end would be taken for a port.
+fn port_of(text: &str) -> Option<u16> {
+    let (host, port) = text.rsplit_once(':')?;
+    let bare = !host.is_empty() && !host.contains([':', ' ']);
+    let in_brackets = host.starts_with('[') && host.ends_with(']');
+    if bare || in_brackets { port.parse().ok() } else { None }
+}
+
+/// Who is on the line, as `KIND` or `KIND:VALUE`.
+pub(super) fn eve(text: &str) -> Result<Eve, String> {
+    const KINDS: &str =
+        "intercept-resend[:SHARE], pns, pns-unseen, beam-splitting, blinding and trojan-horse[:PHOTONS] are possible";
+    let (kind, value) = kind_and_value(text);
+    let refuse = |error: String| format!("{error}; write it like {kind}:0.3");
+    match (kind, value) {
+        ("intercept-resend", value) => {
+            let share = number(kind, value, 1.0)?;
+            Eve::intercept_resend(share).map_err(|error| refuse(error.to_string()))
+        }
+        ("pns", None) => Ok(Eve::photon_number_splitting()),
+        ("pns-unseen", None) => Ok(Eve::unseen_photon_number_splitting()),
+        ("beam-splitting", None) => Ok(Eve::beam_splitting()),
+        ("blinding", None) => Ok(Eve::blinding()),
+        ("trojan-horse", value) => {
+            let photons = number(kind, value, 0.01)?;
+            if !(0.0..=100.0).contains(&photons) {
+                return Err("0 to 100 photons a pulse may come back: write it like trojan-horse:0.01".to_owned());
+            }
+            Eve::trojan_horse(photons).map_err(|error| refuse(error.to_string()))
+        }
+        ("pns" | "pns-unseen" | "beam-splitting" | "blinding", Some(_)) => {
+            Err(format!("{kind} takes no value: leave out what follows the colon"))
+        }
+        _ => Err(KINDS.to_owned()),
+    }
+}
+
+/// What goes wrong with the line, as `KIND` or `KIND:VALUE`.
+pub(super) fn trouble(text: &str) -> Result<Trouble, String> {
+    let (kind, value) = kind_and_value(text);
+    let positive = |value: f64, most: f64, unit: &str| {
+        if value > 0.0 && value <= most { Ok(value) } else { Err(format!("above 0 to {most} {unit} are possible")) }
+    };
+    match (kind, value) {
+        ("fibre-cut", None) => Ok(Trouble::FibreCut),
+        ("fibre-cut", Some(_)) => Err("fibre-cut takes no value: leave out what follows the colon".to_owned()),
+        ("drift", value) => {
+            let degrees_per_minute = positive(number(kind, value, 2.0)?, 10_000.0, "degrees a minute")?;
+            Ok(Trouble::PolarisationDrift { degrees_per_minute })
+        }
+        ("rising-loss", value) => {
+            let db_per_minute = positive(number(kind, value, 1.0)?, 1_000.0, "dB a minute")?;
+            Ok(Trouble::RisingLoss { db_per_minute })
+        }
+        _ => Err("fibre-cut, drift[:DEGREES] and rising-loss[:DB], each a minute, are possible".to_owned()),
+    }
+}
+
+fn kind_and_value(text: &str) -> (&str, Option<&str>) {
+    text.split_once(':').map_or((text, None), |(kind, value)| (kind.trim(), Some(value.trim())))
+}
+
+fn number(kind: &str, value: Option<&str>, default: f64) -> Result<f64, String> {
+    let Some(value) = value else { return Ok(default) };
+    match value.parse::<f64>() {
+        Ok(number) if number.is_finite() => Ok(number),
+        _ => Err(format!("\u{201c}{value}\u{201d} is no number: write it like {kind}:{default}")),
     }
 }
