@@ -194,8 +194,8 @@ fn screens() {
     let calm = told("--seed 7 --fast --duration 80");
     let tapped = told("--seed 7 --duration 6 --block 2 --eve intercept-resend:0.05 --eve-at 2");
     let split = told("--seed 7 --duration 11 --block 5 --length 50 --eve pns");
-    let unsafe_key = told("--seed 7 --fast --duration 20 --eve trojan-horse:1");
-    for (name, events) in [("calm", &calm), ("tapped", &tapped), ("split", &split), ("unsafe", &unsafe_key)] {
+    let read = told("--seed 7 --fast --duration 20 --eve trojan-horse:1");
+    for (name, events) in [("calm", &calm), ("tapped", &tapped), ("split", &split), ("read", &read)] {
         for (columns, rows) in [(80, 24), (120, 36)] {
             let seen = screen_of(events, columns, rows, Depth::True);
             assert_eq!(seen, screen_of(events, columns, rows, Depth::Mono), "colour must not tell anything alone");
