@@ -1,9 +1,8 @@
 //! What people see, kept as files under `tests/golden/`: help, complaints, screens, lines, the table.
 //! `UPDATE=1 cargo nextest run -p vernam` writes them anew; look at the difference before you commit it.
 
+mod kept;
 mod story;
-
-use std::path::Path;
 
 use ratatui::{Terminal, backend::TestBackend};
 use vernam::{
@@ -16,18 +15,7 @@ use vernam::{
     },
 };
 
-#[track_caller]
-fn golden(name: &str, seen: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
-    // No line may end in blanks, in the files as in what is compared with them.
-    let seen: String = seen.lines().flat_map(|line| [line.trim_end(), "\n"]).collect();
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(path.parent().expect("a file in a folder")).expect("the folder can be made");
-        std::fs::write(&path, &seen).expect("golden files can be written");
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == seen, "{name} is not as it was; UPDATE=1 accepts this:\n{seen}");
-}
+use kept::golden;
 
 fn screen_at(seconds: f64, columns: u16, rows: u16, depth: Depth) -> String {
     let model = story::model_at(seconds);

@@ -2,7 +2,9 @@
 
 #![expect(clippy::print_stdout, reason = "a failing test shows what was asked for, seed and all")]
 
-use std::{ops::ControlFlow, path::Path};
+mod kept;
+
+use std::ops::ControlFlow;
 
 use ratatui::{Terminal, backend::TestBackend};
 use vernam::{
@@ -17,17 +19,7 @@ use vernam::{
     },
 };
 
-#[track_caller]
-fn golden(name: &str, seen: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/link").join(name);
-    let seen: String = seen.lines().flat_map(|line| [line.trim_end(), "\n"]).collect();
-    if std::env::var_os("UPDATE").is_some() {
-        std::fs::create_dir_all(path.parent().expect("a file in a folder")).expect("the folder can be made");
-        std::fs::write(&path, &seen).expect("golden files can be written");
-    }
-    let kept = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(kept == seen, "{name} is not as it was; UPDATE=1 accepts this:\n{seen}");
-}
+use kept::golden;
 
 fn link(args: &str) -> LinkOptions {
     let action = parse(["vernam", "link"].into_iter().chain(args.split_whitespace())).expect("a right line").action;
@@ -80,11 +72,11 @@ const TAPPED: &str = "--fast --seed 3 --duration 60 --eve intercept-resend:0.6 -
 fn what_a_link_prints() {
     let events = told(TAPPED);
     let plain: Vec<String> = events.iter().flat_map(records::plain).collect();
-    golden("plain.txt", &plain.join("\n"));
+    golden("link/plain.txt", &plain.join("\n"));
     let json: Vec<String> = events.iter().map(|stamped| records::json(stamped).expect("it can be written")).collect();
-    golden("lines.jsonl", &format!("{}\n{}", records::JSON_HEADER, json.join("\n")));
+    golden("link/lines.jsonl", &format!("{}\n{}", records::JSON_HEADER, json.join("\n")));
     let rows: Vec<String> = events.iter().filter_map(records::csv).collect();
-    golden("blocks.csv", &format!("{}\n{}", records::csv_header(), rows.join("\n")));
+    golden("link/blocks.csv", &format!("{}\n{}", records::csv_header(), rows.join("\n")));
 }
 
 #[test]
@@ -199,7 +191,7 @@ fn screens() {
         for (columns, rows) in [(80, 24), (120, 36)] {
             let seen = screen_of(events, columns, rows, Depth::True);
             assert_eq!(seen, screen_of(events, columns, rows, Depth::Mono), "colour must not tell anything alone");
-            golden(&format!("screen-{name}-{columns}x{rows}.txt"), &seen);
+            golden(&format!("link/screen-{name}-{columns}x{rows}.txt"), &seen);
         }
         for (columns, rows) in [(1, 1), (10, 3), (59, 17), (61, 16), (300, 90), (80, 5)] {
             screen_of(events, columns, rows, Depth::True);

@@ -1,6 +1,9 @@
 //! Random counts.
 
-use rand::{Rng, RngExt};
+use rand::rngs::{SysError, SysRng};
+use rand::{Rng, RngExt, SeedableRng, TryRng};
+use rand_chacha::ChaCha20Rng;
+use zeroize::Zeroize as _;
 
 /// Above this variance the binomial distribution is drawn as the normal one that it has become.
 const NORMAL_FROM_VARIANCE: f64 = 100.0;
@@ -33,6 +36,15 @@ pub(crate) fn binomial(n: u64, p: f64, rng: &mut impl Rng) -> u64 {
     }
 }
 
+/// A generator under 256 bits drawn from the operating system.
+pub(crate) fn system_generator() -> Result<ChaCha20Rng, SysError> {
+    let mut seed = [0; 32];
+    SysRng.try_fill_bytes(&mut seed)?;
+    let generator = ChaCha20Rng::from_seed(seed);
+    seed.zeroize();
+    Ok(generator)
+}
+
 /// A count as a float; exact below 2^53, which no count here reaches.
 #[expect(clippy::cast_precision_loss, reason = "counts of bits and pulses stay below 2^53")]
 pub(crate) fn to_f64(count: u64) -> f64 {
@@ -58,9 +70,6 @@ fn uniform_open(rng: &mut impl Rng) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use rand::SeedableRng;
-    use rand_chacha::ChaCha20Rng;
-
     use super::*;
 
     #[test]

@@ -32,7 +32,7 @@
 //!
 //! let mut config = LinkConfig::new(DeviceProfile::named("metro-625mhz")?, 15.0);
 //! config.extra_loss_db = 1.0;
-//! config.block_pace = vernam_qkd::LIVE_BLOCK_PACE;
+//! config.block_pace = Duration::from_secs(1);
 //! let mut link = RateLink::from_seed(config, 1)?;
 //!
 //! link.advance(Duration::from_secs(60));
@@ -51,9 +51,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! With [`PhotonLink`] in the place of [`RateLink`] the same works, with real key; ask its `next_event_at` for the time of
-//! the next stretch of light instead of `next_block_at`. To have the ends in two processes, use [`distil::Alice`] and
-//! [`distil::Bob`] themselves.
+//! With [`PhotonLink`] in the place of [`RateLink`] the same works, with real key. To have the ends in two processes, use
+//! [`distil::Alice`] and [`distil::Bob`] themselves.
 //!
 //! Start reading in [`PhotonLink`], whose file ties everything together; then [`optics`] for the light, [`distil`] for
 //! the conversation, [`finite`] for how much of it is secret. [`decoy`] has the formulas for endless pulses, with which
@@ -81,7 +80,7 @@ pub use block::{
 };
 pub use device::{DeviceProfile, Expectation, ProfileError};
 pub use eve::{Eve, InvalidShare};
-pub use link::{DEFAULT_QBER_ALARM, LIVE_BLOCK_PACE, LinkConfig, LinkError, RateLink};
+pub use link::{DEFAULT_QBER_ALARM, LinkConfig, LinkError, RateLink};
 pub use photon::PhotonLink;
 pub use pulse::{Basis, Detection, Intensity, Pulse};
 pub use tally::EveTally;

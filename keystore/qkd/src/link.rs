@@ -10,16 +10,15 @@ mod course;
 
 use std::time::Duration;
 
-use rand::rngs::SysRng;
-use rand::{CryptoRng, SeedableRng, TryRng};
+use rand::{CryptoRng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use vernam_key::SecretBytes;
 
-pub use config::{DEFAULT_QBER_ALARM, LIVE_BLOCK_PACE, LinkConfig, LinkError};
+pub use config::{DEFAULT_QBER_ALARM, LinkConfig, LinkError};
 
 use crate::block::{AuthCost, BlockPair, BlockReport, DiscardReason, Epsilon, KeyBlock, Leakage, LinkEvent, LinkState};
 use crate::device::{AUTH_BITS, AUTH_TAGS, DeviceProfile, Means, VERIFICATION_BITS};
-use crate::draw::{binomial, to_count, to_f64};
+use crate::draw::{binomial, system_generator, to_count, to_f64};
 use crate::ends::MIN_DETECTIONS;
 use crate::eve::Eve;
 use crate::finite::{BasisCounts, Bounds, Counts, bounds_with_leak, secret_length};
@@ -88,9 +87,7 @@ impl RateLink {
 
     /// A link on randomness of the operating system: `ChaCha20` under 256 bits drawn from it.
     pub fn from_os_randomness(config: LinkConfig) -> Result<Self, LinkError> {
-        let mut seed = [0; 32];
-        SysRng.try_fill_bytes(&mut seed)?;
-        Self::new(config, ChaCha20Rng::from_seed(seed))
+        Self::new(config, system_generator()?)
     }
 
     /// Lets the virtual time since the start become `to`. An earlier time than before changes nothing.
@@ -100,7 +97,7 @@ impl RateLink {
 
     /// The next thing that happened up to now, oldest first; `None` once all of it has been told.
     pub fn poll_event(&mut self) -> Option<LinkEvent> {
-        let end = self.next_block_at();
+        let end = self.next_event_at();
         if end > self.now {
             return None;
         }
@@ -142,7 +139,7 @@ impl RateLink {
     }
 
     /// When the block in the making will be finished: the next time at which to call [`Self::advance`].
-    pub fn next_block_at(&self) -> Duration {
+    pub fn next_event_at(&self) -> Duration {
         self.block_start.saturating_add(self.block_time)
     }
 

@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rand::rngs::SysRng;
-use rand::{CryptoRng, SeedableRng, TryRng};
+use rand::{CryptoRng, SeedableRng};
 use rand_chacha::{ChaCha8Rng, ChaCha20Rng};
 use vernam_key::SecretBytes;
 
 use crate::block::{BlockPair, BlockReport, DiscardReason, KeyBlock, LinkEvent, LinkState, Progress};
 use crate::distil::{Alice, AuthKey, Bob, EndConfig, EndEvent};
-use crate::draw::{to_count, to_f64};
+use crate::draw::{system_generator, to_count, to_f64};
 use crate::eve::{Eve, EveNotes};
 use crate::link::{LinkConfig, LinkError};
 use crate::optics::{Receiver, Sent, Transmitter, Trouble};
@@ -123,9 +122,7 @@ impl PhotonLink {
 
     /// A link on randomness of the operating system: `ChaCha20` under 256 bits drawn from it.
     pub fn from_os_randomness(config: LinkConfig) -> Result<Self, LinkError> {
-        let mut seed = [0; 32];
-        SysRng.try_fill_bytes(&mut seed)?;
-        Self::new(config, ChaCha20Rng::from_seed(seed))
+        Self::new(config, system_generator()?)
     }
 
     /// Lets the virtual time since the start become `to`. An earlier time than before changes nothing.

@@ -8,8 +8,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha20Rng;
 use vernam_qkd::finite::{Analysis, Decoys, PhaseBound, Security, Tail, secret_length};
 use vernam_qkd::{
-    Basis, BlockPair, BlockReport, DeviceProfile, DiscardReason, Epsilon, Eve, LIVE_BLOCK_PACE, Leakage, LinkConfig,
-    LinkError, LinkEvent, LinkState, RateLink,
+    Basis, BlockPair, BlockReport, DeviceProfile, DiscardReason, Epsilon, Eve, Leakage, LinkConfig, LinkError,
+    LinkEvent, LinkState, RateLink,
 };
 
 #[path = "link/attacks.rs"]
@@ -27,7 +27,7 @@ fn metro() -> LinkConfig {
 /// A block a second, and fast enough to have key in it.
 fn live() -> LinkConfig {
     let device = DeviceProfile::named("metro-625mhz").unwrap();
-    LinkConfig { device, block_pace: LIVE_BLOCK_PACE, ..metro() }
+    LinkConfig { device, block_pace: secs(1), ..metro() }
 }
 
 fn link(config: LinkConfig) -> RateLink {
@@ -340,20 +340,20 @@ fn a_seed_decides_everything_and_steps_decide_nothing() {
 #[test]
 fn blocks_come_when_they_are_due() {
     let mut link = RateLink::new(live(), ChaCha20Rng::seed_from_u64(3)).unwrap();
-    assert_eq!(link.next_block_at(), secs(1));
+    assert_eq!(link.next_event_at(), secs(1));
     link.advance(Duration::from_millis(999));
     assert!(link.poll_event().is_none());
     link.advance(secs(1));
     let first = passed(link.poll_event().unwrap()).report;
     assert_eq!((first.number, first.start, first.end), (1, Duration::ZERO, secs(1)));
     assert!(link.poll_event().is_none());
-    assert_eq!(link.next_block_at(), secs(2));
+    assert_eq!(link.next_event_at(), secs(2));
 }
 
 #[test]
 fn a_slow_link_waits_until_it_can_judge_the_qber() {
     let mut config = LinkConfig::new(DeviceProfile::named("gys").unwrap(), 120.0);
-    config.block_pace = LIVE_BLOCK_PACE;
+    config.block_pace = secs(1);
     let mut link = link(config);
     assert!(link.block_time() > secs(20), "{:?}", link.block_time());
     link.advance(hours(1));

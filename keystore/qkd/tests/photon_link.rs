@@ -121,7 +121,7 @@ fn the_fast_model_agrees_within_its_statistics() {
         let mut fast = RateLink::from_seed(config.clone(), SEED).unwrap();
         let mut by_rate = Vec::new();
         while by_rate.len() < 60 {
-            fast.advance(fast.next_block_at());
+            fast.advance(fast.next_event_at());
             match fast.poll_event() {
                 Some(LinkEvent::Block(pair)) => by_rate.push(pair.report),
                 Some(LinkEvent::Discarded { report, .. }) => by_rate.push(report),

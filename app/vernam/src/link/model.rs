@@ -46,7 +46,7 @@ impl Model {
     pub(super) fn next_event_at(&self) -> Duration {
         match self {
             Self::Photons(link) => link.next_event_at(),
-            Self::Rate(link) => link.next_block_at(),
+            Self::Rate(link) => link.next_event_at(),
         }
     }
 

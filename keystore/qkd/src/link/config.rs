@@ -14,9 +14,6 @@ use crate::optics::Line;
 /// Preskill, Phys. Rev. Lett. 85, 441, 2000).
 pub const DEFAULT_QBER_ALARM: f64 = 0.11;
 
-/// A pace of blocks that one can watch. See [`LinkConfig::block_pace`].
-pub const LIVE_BLOCK_PACE: Duration = Duration::from_secs(1);
-
 /// Where a link lies and what stands at its ends.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
@@ -32,8 +29,8 @@ pub struct LinkConfig {
     /// takes longer, until it has bits enough to judge the QBER.
     ///
     /// In the field it is minutes ([`DeviceProfile::block_seconds`]), for a long block pays less for its statistics.
-    /// Somebody who watches a demonstration wants to see blocks arrive and alarms come at once, so it can be set to
-    /// [`LIVE_BLOCK_PACE`]; a link that is not fast then makes far less key, or none.
+    /// Somebody who watches a demonstration wants to see blocks arrive, so it can be set to seconds; a link that is not
+    /// fast then makes far less key, or none.
     pub block_pace: Duration,
     /// Clicks per pulse that come from other traffic in the same fibre.
     pub background: f64,

@@ -100,7 +100,7 @@ fn fast(config: &LinkConfig, eve: Option<Eve>, blocks: usize) -> impl Iterator<I
     link.set_eve(eve);
     let block = move || {
         next_block(|| {
-            link.advance(link.next_block_at());
+            link.advance(link.next_event_at());
             link.poll_event()
         })
     };

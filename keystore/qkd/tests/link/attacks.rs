@@ -41,7 +41,7 @@ impl Model for RateLink {
         self.set_trouble(trouble);
     }
     fn event(&mut self) -> LinkEvent {
-        self.advance(self.next_block_at());
+        self.advance(self.next_event_at());
         self.poll_event().unwrap()
     }
     fn tally(&self) -> EveTally {

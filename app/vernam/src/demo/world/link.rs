@@ -93,7 +93,7 @@ impl Link {
                 "this link is too slow: {hours_needed:.0} hours would be needed to fill the stock; choose a shorter \
                  --length, a faster --device or a smaller --file-size"
             );
-            self.now = self.ahead.next_block_at();
+            self.now = self.ahead.next_event_at();
             self.ahead.advance(self.now);
             while let Some(event) = self.ahead.poll_event() {
                 self.desk.take(event).await?;

@@ -33,6 +33,7 @@ pub fn set_up(folder: &Path) -> anyhow::Result<Vec<String>> {
             bail!("{} is there already, and is never overwritten: give another folder", end.display());
         }
     }
+    let is_new = !folder.exists();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let made = fill(&ends);
@@ -40,6 +41,9 @@ pub fn set_up(folder: &Path) -> anyhow::Result<Vec<String>> {
         for (_, end) in &ends {
             // Half of a set-up is of no use; the first error tells.
             let _best_effort = fs::remove_dir_all(end);
+        }
+        if is_new {
+            let _best_effort = fs::remove_dir(folder);
         }
     }
     made?;

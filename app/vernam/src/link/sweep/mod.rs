@@ -99,5 +99,10 @@ pub fn csv(sweep: &Sweep) -> Vec<String> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    std::fs::write(path, bytes).with_context(|| format!("cannot write the picture {}", path.display()))
+    let written = std::fs::write(path, bytes);
+    if written.is_err() {
+        // Half a picture would be taken for a whole one; the first error tells.
+        let _best_effort = std::fs::remove_file(path);
+    }
+    written.with_context(|| format!("cannot write the picture {}", path.display()))
 }
