@@ -10,11 +10,14 @@
 //! # Ok::<(), vernam_ca::CaError>(())
 //! ```
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 /// Why a certificate could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +42,16 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The chain in PEM (RFC 7468), leaf first.
+    pub fn chain_pem(&self) -> String {
+        self.chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect()
+    }
+
+    /// The private key in PEM. It belongs in a file that its owner alone can read.
+    pub fn key_pem(&self) -> Zeroizing<String> {
+        Zeroizing::new(pem("PRIVATE KEY", self.key.secret_der()))
+    }
+
     /// Another copy, for a second endpoint of the same holder.
     #[must_use]
     pub fn duplicate(&self) -> Self {
@@ -68,6 +81,11 @@ impl LabCa {
         self.issuer.der().clone()
     }
 
+    /// The root certificate in PEM.
+    pub fn root_pem(&self) -> String {
+        pem("CERTIFICATE", &self.root())
+    }
+
     /// A certificate for `name` (its common name and, as a DNS name, its subject alternative name), valid as server and
     /// as client, also for the names `localhost` and 127.0.0.1.
     pub fn issue(&self, name: &str) -> Result<Identity, CaError> {
@@ -80,4 +98,19 @@ impl LabCa {
         let cert = params.signed_by(&key, &self.issuer).map_err(failed)?;
         Ok(Identity { chain: vec![cert.der().clone()], key: PrivateKeyDer::Pkcs8(key.serialize_der().into()) })
     }
+}
+
+/// Characters in a line of PEM (RFC 7468, section 2).
+const PEM_LINE: usize = 64;
+
+/// DER as text (RFC 7468).
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = Zeroizing::new(STANDARD.encode(der));
+    let mut pem = format!("-----BEGIN {label}-----\n");
+    for line in text.as_bytes().chunks(PEM_LINE) {
+        pem.extend(line.iter().copied().map(char::from));
+        pem.push('\n');
+    }
+    pem.extend(["-----END ", label, "-----\n"]);
+    pem
 }

@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use vernam_ca::LabCa;
 use vernam_link::{Role, StartupSecret, TlsIdentity};
 
@@ -18,9 +17,6 @@ const CA: &str = "ca.pem";
 const CERTIFICATE: &str = "cert.pem";
 const KEY: &str = "key.pem";
 const SECRET: &str = "startup-secret";
-
-/// Characters in a line of a PEM file (RFC 7468, section 2).
-const PEM_LINE: usize = 64;
 
 /// Makes `folder`/alice and `folder`/bob; gives what a person is to be told.
 ///
@@ -73,22 +69,14 @@ fn fill(ends: &[(Role, PathBuf); 2]) -> anyhow::Result<()> {
         let made = DirBuilder::new().mode(0o700).create(end);
         made.with_context(|| format!("cannot make the folder {}", end.display()))?;
         let identity = ca.issue(name(*role))?;
-        let chain: String = identity.chain.iter().map(|certificate| pem("CERTIFICATE", certificate)).collect();
-        write(CA, 0o644, &pem("CERTIFICATE", &ca.root()))?;
-        write(CERTIFICATE, 0o644, &chain)?;
-        write(KEY, 0o600, &pem("PRIVATE KEY", identity.key.secret_der()))?;
+        write(CA, 0o644, &ca.root_pem())?;
+        write(CERTIFICATE, 0o644, &identity.chain_pem())?;
+        write(KEY, 0o600, &identity.key_pem())?;
     }
     let [(_, alice), (_, bob)] = ends;
     let (ours, theirs) = (alice.join(SECRET), bob.join(SECRET));
     StartupSecret::generate(&ours)?;
     copy(&ours, &theirs).with_context(|| format!("cannot copy the start-up secret to {}", theirs.display()))
-}
-
-/// Text as DER in PEM (RFC 7468).
-fn pem(label: &str, der: &[u8]) -> String {
-    let text = STANDARD.encode(der);
-    let lines = text.as_bytes().chunks(PEM_LINE).map(|line| String::from_utf8_lossy(line).into_owned() + "\n");
-    format!("-----BEGIN {label}-----\n{}-----END {label}-----\n", lines.collect::<String>())
 }
 
 fn create_new(path: &Path, mode: u32) -> io::Result<File> {
