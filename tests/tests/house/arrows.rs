@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "vernam-key",
             "vernam-store",
             "vernam-etsi014",
+            "vernam-ledger",
             "vernam-kme",
             "vernam-qkd",
             "vernam-link",
@@ -32,7 +33,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("vernam-key", &[]),
     ("vernam-store", &["vernam-key", "vernam-etsi014"]),
     ("vernam-etsi014", &["vernam-key"]),
-    ("vernam-kme", &["vernam-key", "vernam-etsi014", "vernam-qkd"]),
+    ("vernam-ledger", &["vernam-key", "vernam-etsi014"]),
+    ("vernam-kme", &["vernam-key", "vernam-etsi014", "vernam-ledger"]),
     ("vernam-gf2", &[]),
     ("vernam-qkd", &["vernam-gf2", "vernam-key"]),
     ("vernam-link", &["vernam-qkd", "vernam-key"]),
@@ -55,7 +57,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
 ];
 
 const ASYNC: &[&str] = &["tokio", "mio", "socket2", "quinn", "quinn-proto", "hyper", "rustls"];
-const NETWORK_SIDE: &[&str] = &["vernam-kme", "vernam-qkd", "vernam-link", "vernam-ca"];
+const NETWORK_SIDE: &[&str] = &["vernam-ledger", "vernam-kme", "vernam-qkd", "vernam-link", "vernam-ca"];
 
 #[test]
 fn crates_depend_downwards_only() {
