@@ -375,6 +375,9 @@ impl Running {
                 return self.tell(Event::Disconnected { contact, why: Some(error.to_string()) }).await;
             }
         };
+        for text in stocks.notices() {
+            self.tell(Event::Warning { contact: contact.clone(), text }).await;
+        }
         let (commands, receiver) = mpsc::channel(COMMANDS);
         let (lanes, lane_receiver) = mpsc::channel(2);
         let (shared, ended, name) = (Arc::clone(&self.shared), self.ended.clone(), contact.clone());

@@ -425,7 +425,7 @@ impl Peer {
                 Output::InstallInbound(block) => self.route_in(block),
                 Output::NoKey { flow, why } => self.route_out(flow, Err(why)),
                 Output::Established { suite } => self.established(suite).await,
-                Output::StockReady { through } => self.stock_ready(through),
+                Output::StockReady { through } => self.stock_ready(through).await,
                 Output::Message(message) => self.message(message).await,
                 Output::Refused(why) => self.tell(Event::Refused { contact: self.name(), why }).await,
                 Output::Closed(why) => {

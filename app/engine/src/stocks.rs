@@ -36,6 +36,13 @@ impl Stocks {
         }
     }
 
+    /// What the person must be told of the stocks, each once.
+    pub(crate) fn notices(&self) -> Vec<String> {
+        let mut pair = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let notices = [pair.outbound.take_notice(), pair.inbound.take_notice()];
+        notices.into_iter().flatten().map(|notice| notice.to_string()).collect()
+    }
+
     pub(crate) fn status(&self) -> (StockStatus, StockStatus) {
         let pair = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (pair.outbound.status(), pair.inbound.status())
@@ -50,7 +57,9 @@ impl Stocks {
     pub(crate) async fn align(&self, outbound: Alignment, inbound: Alignment) -> vernam_store::Result<()> {
         self.with(move |pair| {
             keep(pair.outbound.as_mut(), outbound)?;
-            keep(pair.inbound.as_mut(), inbound)
+            keep(pair.inbound.as_mut(), inbound)?;
+            pair.outbound.note_matched(outbound.keep_to)?;
+            pair.inbound.note_matched(inbound.keep_to)
         })
         .await
     }

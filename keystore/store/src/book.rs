@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use vernam_key::KeyId;
 
-use crate::stock::{MAX_APPEND_BYTES, MAX_APPEND_KEYS, MAX_HOLE, MAX_POSITION};
+use crate::stock::{MAX_APPEND_BYTES, MAX_APPEND_KEYS, MAX_HOLE, MAX_POSITION, Spent};
 use crate::{Error, KeySpan, Result, StockKey, StockStatus};
 
 /// Which positions hold key, which key it is, and how many were spent or never there.
@@ -25,8 +25,10 @@ pub(crate) struct Book {
 pub(crate) struct Totals {
     pub(crate) cursor: u64,
     pub(crate) end: u64,
-    pub(crate) spent: u64,
+    pub(crate) spent: Spent,
     pub(crate) holes: u64,
+    /// The peer is known to have the bytes before this.
+    pub(crate) matched: u64,
 }
 
 impl Totals {
@@ -36,8 +38,14 @@ impl Totals {
     }
 
     /// After the cursor moved to `cursor` and `spent` of the bytes it passed were given out.
-    pub(crate) fn with_cursor_at(self, cursor: u64, spent: u64) -> Self {
+    pub(crate) fn with_cursor_at(self, cursor: u64, spent: Spent) -> Self {
         Self { cursor, spent: self.spent + spent, ..self }
+    }
+
+    /// The furthest of both, for a stock that must not use what either has passed.
+    pub(crate) fn or_further(self, other: Self) -> Self {
+        let further = if other.cursor > self.cursor { other } else { self };
+        Self { cursor: self.cursor.max(other.cursor), end: self.end.max(other.end), matched: 0, ..further }
     }
 }
 
@@ -49,8 +57,11 @@ impl Book {
 
     /// Whether the parts do not exceed the whole.
     pub(crate) fn is_plausible(&self) -> bool {
-        let Totals { cursor, end, spent, holes } = self.totals;
-        let parts = spent.checked_add(holes).and_then(|sum| sum.checked_add(self.available));
+        let Totals { cursor, end, spent, holes, .. } = self.totals;
+        let parts = spent
+            .checked_sum()
+            .and_then(|spent| spent.checked_add(holes))
+            .and_then(|sum| sum.checked_add(self.available));
         cursor <= end && end <= MAX_POSITION && parts.is_some_and(|parts| parts <= end)
     }
 
@@ -59,7 +70,8 @@ impl Book {
     }
 
     pub(crate) fn status(&self) -> StockStatus {
-        let Totals { cursor, end, spent, holes } = self.totals;
+        let Totals { cursor, end, spent, holes, .. } = self.totals;
+        let spent = spent.sum();
         StockStatus {
             cursor,
             end,
@@ -176,11 +188,18 @@ impl Book {
         self.totals = self.totals.with_hole_to(end);
     }
 
+    /// The peer has the bytes before `pos`. Says whether that is news.
+    pub(crate) fn match_to(&mut self, pos: u64) -> bool {
+        let before = self.totals.matched;
+        self.totals.matched = before.max(pos.min(self.totals.end));
+        self.totals.matched > before
+    }
+
     /// Moves the cursor; `spent` of the bytes passed were given out, the others are forfeited. Returns how many.
-    pub(crate) fn advance(&mut self, cursor: u64, spent: u64) -> u64 {
+    pub(crate) fn advance(&mut self, cursor: u64, spent: Spent) -> u64 {
         let passed = self.forfeit(self.totals.cursor..cursor);
         self.totals = self.totals.with_cursor_at(cursor, spent);
-        passed - spent
+        passed - spent.sum()
     }
 
     /// Gives up the key in `range` and returns how many bytes that were.

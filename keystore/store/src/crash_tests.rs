@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use vernam_key::{KeyId, Outbound, SecretBytes};
 
 use crate::crash::{self, Loss};
-use crate::{FileStock, Result, Stock, StockKey, Store, StoreKey};
+use crate::{FileStock, Result, SpentOn, Stock, StockKey, Store, StoreKey};
 
 const SEED: u64 = 42;
 const LOSSES: [Loss; 3] = [Loss::Nothing, Loss::Everything, Loss::EveryOther];
@@ -22,13 +22,13 @@ struct Given(Vec<(u64, Vec<u8>)>);
 
 impl Given {
     fn take(&mut self, stock: &mut FileStock<Outbound>, len: u64) -> Result<()> {
-        let taken = stock.take(len)?;
+        let taken = stock.take(len, SpentOn::File)?;
         taken.material.into_seed::<vernam_key::File>().derive(|bytes| self.0.push((taken.start, bytes.to_vec())));
         Ok(())
     }
 
     fn take_at(&mut self, stock: &mut FileStock<Outbound>, start: u64, len: u64) -> Result<()> {
-        let material = stock.take_at(start, len)?;
+        let material = stock.take_at(start, len, SpentOn::File)?;
         material.into_seed::<vernam_key::File>().derive(|bytes| self.0.push((start, bytes.to_vec())));
         Ok(())
     }
@@ -36,7 +36,7 @@ impl Given {
 
 fn open(dir: &Path) -> Result<FileStock<Outbound>> {
     let store_key = StoreKey::from_secret(SecretBytes::from_vec(vec![7; 32])).unwrap();
-    Store::open(dir, store_key)?.outbound("bob")
+    Store::open(dir.join("store"), dir.join("anchors"), store_key)?.outbound("bob")
 }
 
 /// Random, so that no byte string of 16 stands in two places by chance.
@@ -69,12 +69,51 @@ const STEPS: [(&str, Step); 8] = [
     ("hole", |stock, _given| stock.hole(1_000).map(drop)),
 ];
 
+/// What an old copy brings back after the crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Back {
+    Nothing,
+    /// The cursor file alone.
+    Cursor,
+    /// The cursor file and the anchors, so that nothing tells: what was given out is erased, not only passed.
+    CursorAndAnchors,
+    /// All of the store: what was given out is in it again.
+    Store,
+}
+
+impl Back {
+    fn parts(self) -> &'static [&'static str] {
+        match self {
+            Self::Nothing => &[],
+            Self::Cursor => &[CURSOR],
+            Self::CursorAndAnchors => &[CURSOR, "anchors"],
+            Self::Store => &["store"],
+        }
+    }
+}
+
+const CURSOR: &str = "store/contacts/contact-bob/outbound/cursor";
+
+/// Makes the file or folder `to` what `from` is.
+fn copy(from: &Path, to: &Path) {
+    if from.is_file() {
+        fs::copy(from, to).unwrap();
+        return;
+    }
+    let _may_be_missing = fs::remove_dir_all(to);
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        copy(&path, &to.join(path.file_name().unwrap()));
+    }
+}
+
 #[test]
 fn a_crash_before_any_step_gives_no_byte_twice() {
     for (name, step) in STEPS {
         for loss in LOSSES {
-            for old_cursor in [false, true] {
-                let crashes = (0..1_000).take_while(|steps| crash_at(name, step, loss, *steps, old_cursor)).count();
+            for back in [Back::Nothing, Back::Cursor, Back::CursorAndAnchors, Back::Store] {
+                let crashes = (0..1_000).take_while(|steps| crash_at(name, step, loss, *steps, back)).count();
                 assert!((2..1_000).contains(&crashes), "{name}: {crashes} durable steps");
             }
         }
@@ -82,22 +121,24 @@ fn a_crash_before_any_step_gives_no_byte_twice() {
 }
 
 /// Runs `step` with a crash after `steps` durable steps, opens the stock again and drains it. Says whether it crashed.
-/// With `old_cursor` the cursor file from before the step is put back too: what was given out is erased, not only
-/// passed.
-fn crash_at(name: &str, step: Step, loss: Loss, steps: u32, old_cursor: bool) -> bool {
-    let context = format!("{name}, {loss:?}, crash at step {steps}, old cursor {old_cursor}, seed {SEED}");
+/// Then `back` is put back as it was before the step.
+fn crash_at(name: &str, step: Step, loss: Loss, steps: u32, back: Back) -> bool {
+    let context = format!("{name}, {loss:?}, crash at step {steps}, put back {back:?}, seed {SEED}");
     let temp = tempfile::tempdir().unwrap();
-    let cursor = temp.path().join("contacts/contact-bob/outbound/cursor");
+    let old = temp.path().join("old");
     let (mut given, truth) = (Given::default(), truth());
     let mut stock = open(temp.path()).unwrap();
     append(&mut stock, SEED).unwrap();
     given.take(&mut stock, 1_000).unwrap();
-    let (before, cursor_before) = (stock.status(), fs::read(&cursor).unwrap());
+    let before = stock.status();
+    for part in ["store", "anchors"] {
+        copy(&temp.path().join(part), &old.join(part));
+    }
 
     crash::arm(steps, loss);
     let result = step(&mut stock, &mut given);
     let done = stock.status();
-    let next = stock.take(1).map(drop); // the crash may come here, after the step
+    let next = stock.take(1, SpentOn::File).map(drop); // the crash may come here, after the step
     if !crash::disarm() {
         result.unwrap();
         return false;
@@ -105,8 +146,8 @@ fn crash_at(name: &str, step: Step, loss: Loss, steps: u32, old_cursor: bool) ->
     next.expect_err("after the crash nothing goes on");
     drop(stock);
     assert_none_in_files(temp.path(), &given, &context);
-    if old_cursor {
-        fs::write(&cursor, cursor_before).unwrap();
+    for part in back.parts() {
+        copy(&old.join(part), &temp.path().join(part));
     }
 
     let mut stock = open(temp.path()).unwrap_or_else(|error| panic!("{context}: {error}"));
@@ -116,8 +157,21 @@ fn crash_at(name: &str, step: Step, loss: Loss, steps: u32, old_cursor: bool) ->
     assert_eq!(sum, after.end, "{context}");
     if result.is_ok() {
         // The crash came after the step, which lasts; the take that it hit may have torn one record.
-        assert!(after.available + 4_064 >= done.available, "{context}: {done:?} {after:?}");
-        assert!(old_cursor || (after.end == done.end && after.cursor >= done.cursor), "{context}: {done:?} {after:?}");
+        let all_there = after.available + 4_064 >= done.available;
+        match back {
+            Back::Nothing => {
+                assert!(
+                    all_there && after.end == done.end && after.cursor >= done.cursor,
+                    "{context}: {done:?} {after:?}"
+                );
+            }
+            Back::CursorAndAnchors => assert!(all_there, "{context}: {done:?} {after:?}"),
+            Back::Cursor | Back::Store => {
+                // Noticed, and all given up.
+                assert!(after.end == done.end && after.cursor >= done.cursor, "{context}: {done:?} {after:?}");
+                assert_eq!(after.available, 0, "{context}");
+            }
+        }
     }
     while stock.contiguous() > 0 {
         let len = stock.contiguous().min(3_000);
@@ -143,10 +197,10 @@ fn a_crash_while_opening_does_no_harm() {
             let mut given = Given::default();
             let mut stock = open(temp.path()).unwrap();
             append(&mut stock, SEED).unwrap();
-            let segment = temp.path().join("contacts/contact-bob/outbound/00000000000000000000.segment");
+            let segment = temp.path().join("store/contacts/contact-bob/outbound/00000000000000000000.segment");
             let before = fs::read(&segment).unwrap()[4_096..3 * 4_096].to_vec(); // two records
-            // The cursor is durable, the erasure is not: opening has to finish it.
-            crash::arm(2, loss);
+            // The cursor and its anchor are durable, the erasure is not: opening has to finish it.
+            crash::arm(4, loss);
             given.take(&mut stock, 6_000).unwrap_err();
             crash::disarm();
             drop(stock);
@@ -166,6 +220,60 @@ fn a_crash_while_opening_does_no_harm() {
             given.take(&mut stock, left).unwrap();
             assert_eq!(given.0[0].1, truth()[14_040 - usize::try_from(left).unwrap()..14_040], "{context}");
             assert_none_in_files(temp.path(), &given, &context);
+            if !crashed {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_an_old_copy_is_given_up_does_not_save_it() {
+    for loss in LOSSES {
+        for steps in 0.. {
+            let temp = tempfile::tempdir().unwrap();
+            let [store, old] = ["store", "old"].map(|name| temp.path().join(name));
+            let mut given = Given::default();
+            let mut stock = open(temp.path()).unwrap();
+            append(&mut stock, SEED).unwrap();
+            copy(&store, &old);
+            given.take(&mut stock, 6_000).unwrap();
+            drop(stock);
+            copy(&old, &store);
+
+            crash::arm(steps, loss);
+            let opened = open(temp.path()).map(drop);
+            let crashed = crash::disarm();
+            assert_eq!(opened.is_err(), crashed);
+            let context = format!("{loss:?}, crash at step {steps} of opening");
+            let mut stock = open(temp.path()).unwrap_or_else(|error| panic!("{context}: {error}"));
+            let status = stock.status();
+            assert_eq!((status.cursor, status.end, status.available), (6_000, 14_040, 0), "{context}");
+            append(&mut stock, SEED + 1).unwrap();
+            given.take(&mut stock, 14_040).unwrap();
+            assert_eq!(given.0[1].0, 14_040, "{context}");
+            if !crashed {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_while_a_store_is_made_leaves_one_that_opens() {
+    for loss in LOSSES {
+        for steps in 0.. {
+            let temp = tempfile::tempdir().unwrap();
+            crash::arm(steps, loss);
+            let opened = open(temp.path()).map(drop);
+            let crashed = crash::disarm();
+            assert_eq!(opened.is_err(), crashed);
+            let context = format!("{loss:?}, crash at step {steps} of making");
+            let mut stock = open(temp.path()).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!(stock.take_notice(), None, "{context}");
+            append(&mut stock, SEED).unwrap();
+            drop(stock);
+            assert_eq!(open(temp.path()).unwrap().status().available, 14_040, "{context}");
             if !crashed {
                 break;
             }

@@ -1,92 +1,50 @@
-//! The cursor file: two slots that take turns, so that a torn write leaves the state before it.
+//! The cursor file: where one stock stands, in two slots that take turns.
 
 use std::path::Path;
 
-use ring::hmac;
-
-use crate::book::Totals;
 use crate::disk::{self, DiskFile};
+use crate::slot::{Kind, Mark, PAIR, scope_hash};
 use crate::store_key::Keyring;
 use crate::{Error, Result};
 
 /// The file's name in the stock's folder.
 pub(crate) const NAME: &str = "cursor";
 
-/// Each slot has its own disk block.
-const SLOT: u64 = 4096;
-const MAGIC: [u8; 8] = *b"VRNMCUR\x01";
-/// Magic, turn, cursor, end, spent, holes; big-endian.
-const BODY: usize = 6 * 8;
-const TAG: usize = 32;
+const MAGIC: [u8; 8] = *b"VRNMCUR\x02";
 
-/// The durable [`Totals`] of one stock.
+/// The durable state of one stock.
 pub(crate) struct CursorFile {
     file: DiskFile,
     keyring: Keyring,
-    /// How many times it was written; the slot is its lowest bit.
-    turn: u64,
 }
 
 impl CursorFile {
-    /// Makes the file of an empty stock.
-    pub(crate) fn create(dir: &Path, keyring: &Keyring) -> Result<Self> {
+    /// Makes the file with `mark` in it.
+    pub(crate) fn create(dir: &Path, keyring: &Keyring, mark: Mark) -> Result<Self> {
         let path = dir.join(NAME);
         disk::create(&path, |file| {
-            file.zero(0, 2 * SLOT)?;
-            file.write_at(&encode(0, Totals::default(), keyring), 0)
+            file.zero(0, PAIR)?;
+            mark.write(file, 0, &kind(keyring))
         })?;
-        Ok(Self { file: DiskFile::open(&path)?, keyring: keyring.clone(), turn: 0 })
+        Ok(Self { file: DiskFile::open(&path)?, keyring: keyring.clone() })
     }
 
     /// Reads the newer of the slots that are whole.
-    pub(crate) fn open(path: &Path, keyring: &Keyring) -> Result<(Self, Totals)> {
+    pub(crate) fn open(path: &Path, keyring: &Keyring) -> Result<(Self, Mark)> {
         let file = DiskFile::open(path)?;
-        let newest = [0, SLOT]
-            .into_iter()
-            .map(|offset| {
-                let mut slot = [0; BODY + TAG];
-                file.read_at(&mut slot, offset)?;
-                Ok(decode(&slot, keyring))
-            })
-            .collect::<Result<Vec<_>>>()?
-            .into_iter()
-            .flatten()
-            .max_by_key(|(turn, _)| *turn);
         let what = "without it nobody knows which keys are spent; delete the folder it is in, and pair anew";
-        let (turn, totals) = newest.ok_or_else(|| Error::damaged(path, what))?;
+        let mark = Mark::read(&file, 0, &kind(keyring))?.ok_or_else(|| Error::damaged(path, what))?;
         file.sync()?; // a program that was killed may have written the slot and not synced it
-        Ok((Self { file, keyring: keyring.clone(), turn }, totals))
+        Ok((Self { file, keyring: keyring.clone() }, mark))
     }
 
-    /// Writes `totals` durably.
-    pub(crate) fn write(&mut self, totals: Totals) -> Result<()> {
-        self.turn += 1;
-        self.file.write_at(&encode(self.turn, totals, &self.keyring), (self.turn % 2) * SLOT)?;
+    /// Writes `mark` durably; its turn is the one after that of the mark before it.
+    pub(crate) fn write(&self, mark: Mark) -> Result<()> {
+        mark.write(&self.file, 0, &kind(&self.keyring))?;
         self.file.sync()
     }
 }
 
-fn encode(turn: u64, totals: Totals, keyring: &Keyring) -> [u8; BODY + TAG] {
-    let mut slot = [0; BODY + TAG];
-    slot[..8].copy_from_slice(&MAGIC);
-    for (field, value) in slot[8..BODY].chunks_exact_mut(8).zip(fields(turn, totals)) {
-        field.copy_from_slice(&value.to_be_bytes());
-    }
-    let tag = hmac::sign(&keyring.cursor(), &slot[..BODY]);
-    slot[BODY..].copy_from_slice(tag.as_ref());
-    slot
-}
-
-fn fields(turn: u64, Totals { cursor, end, spent, holes }: Totals) -> [u64; 5] {
-    [turn, cursor, end, spent, holes]
-}
-
-fn decode(slot: &[u8; BODY + TAG], keyring: &Keyring) -> Option<(u64, Totals)> {
-    let (body, tag) = slot.split_at(BODY);
-    hmac::verify(&keyring.cursor(), body, tag).ok()?;
-    let (magic, fields) = body.split_at(8);
-    let mut fields = fields.as_chunks().0.iter().map(|field| u64::from_be_bytes(*field));
-    let (turn, cursor, end, spent, holes) =
-        (fields.next()?, fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-    (magic == MAGIC && turn < u64::MAX).then_some((turn, Totals { cursor, end, spent, holes }))
+fn kind(keyring: &Keyring) -> Kind {
+    Kind { magic: MAGIC, scope: scope_hash(&keyring.scope), mac: keyring.cursor() }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use vernam_key::KeyId;
 
+use crate::pad::{MAX_PAD_BYTES, MAX_PAD_KEY, MAX_PAD_NAME, MAX_PASSPHRASE, MIN_PAD_BYTES, MIN_PASSPHRASE, PadId};
 use crate::{MAX_APPEND_BYTES, MAX_APPEND_KEYS, MAX_CONTACT_BYTES, MAX_HOLE};
 
 /// The result of every fallible call in this crate.
@@ -90,6 +91,108 @@ pub enum Error {
         /// The stock's folder.
         dir: PathBuf,
     },
+    /// The file beside the store that tells whether it is an old copy is missing, damaged, or an old copy itself.
+    #[error(
+        "the anchor {} of the key store in {} is missing, damaged or older than the store, so nothing tells which key \
+         was used already. If you moved or restored it, put the newest one back; otherwise accept the loss, which \
+         erases all key in the store (`vernam keys --accept-lost-anchor`)",
+        anchor.display(), dir.display()
+    )]
+    AnchorLost {
+        /// The store's folder.
+        dir: PathBuf,
+        /// Where the anchor should be.
+        anchor: PathBuf,
+    },
+    /// The folder for anchors lies in the store, with which it would be copied and restored.
+    #[error("the anchors in {} lie in the key store itself, with which they would be restored: choose another folder",
+        anchors.display())]
+    AnchorInside {
+        /// The folder for anchors.
+        anchors: PathBuf,
+    },
+    /// A pad of another size than [`crate::pad::MIN_PAD_BYTES`] to [`crate::pad::MAX_PAD_BYTES`].
+    #[error("a pad of {bytes} bytes cannot be made: {MIN_PAD_BYTES} to {MAX_PAD_BYTES} bytes are possible")]
+    PadSize {
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// The two people's names are empty, too long, not to be shown, or not two.
+    #[error(
+        "a pad is for two people with different names, of at most {MAX_PAD_NAME} bytes each and without control \
+             characters"
+    )]
+    PadNames,
+    /// A passphrase that is too short or too long.
+    #[error("a passphrase must have {MIN_PASSPHRASE} to {MAX_PASSPHRASE} bytes: several words are best")]
+    Passphrase,
+    /// A pad file would be overwritten.
+    #[error("{} is there already, and is never overwritten: give another folder", path.display())]
+    PadExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The passphrase is another one, or the file's header was altered.
+    #[error("the passphrase does not open {}: try again, or the file was altered", path.display())]
+    PadLocked {
+        /// The pad file.
+        path: PathBuf,
+    },
+    /// The memory that the passphrase's protection needs is not to be had.
+    #[error("the passphrase cannot be stretched into a key: 64 MiB of free memory are needed")]
+    PadCost,
+    /// The pad was taken in before, by this store or a copy of it.
+    #[error("the pad {id} was taken in already, and a pad is used once: make a new one")]
+    PadKnown {
+        /// The pad's name.
+        id: PadId,
+    },
+    /// The pad was taken in, or that was begun, by another store of this user or one that is gone, or for another
+    /// contact.
+    #[error(
+        "the pad {id} was taken in on this computer before, for the contact {contact:?}, into another home or one that \
+         is gone. A pad taken in twice would be used twice: erase this file and every copy, meet, and make a new pad"
+    )]
+    PadTaken {
+        /// The pad's name.
+        id: PadId,
+        /// For which contact that was.
+        contact: String,
+    },
+    /// The file is the other person's.
+    #[error(
+        "this pad file is for {owner}, and this is the home of {me}: take the file that was made for {me}, and \
+             leave this one to {owner}"
+    )]
+    PadNotYours {
+        /// For whom the file is.
+        owner: String,
+        /// Who owns the store.
+        me: String,
+    },
+    /// No pad has so much left.
+    #[error("a key of {wanted} bytes is needed, and the pads have {left} bytes left: meet, and make a new pad")]
+    PadUsedUp {
+        /// Bytes of one key.
+        wanted: u64,
+        /// Bytes left in all pads for what we send.
+        left: u64,
+    },
+    /// A key out of a pad has 1 to [`crate::pad::MAX_PAD_KEY`] bytes.
+    #[error("a key of {bytes} bytes cannot be cut from a pad: 1 to {MAX_PAD_KEY} are possible")]
+    PadKeySize {
+        /// Its length in bytes.
+        bytes: u32,
+    },
+    /// The name is not one that the other side's pad gives.
+    #[error("key {id} is of none of the pads shared with this contact: both must have taken in the same pad")]
+    PadUnknownKey {
+        /// The name.
+        id: KeyId,
+    },
+    /// [`crate::MAX_ANCHORS`] are reached.
+    #[error("the key store has too many stocks: begin a new one")]
+    TooManyStocks,
     /// The store was made with another [`crate::StoreKey`].
     #[error("the key store in {} belongs to another store key: give the one it was made with", dir.display())]
     WrongStoreKey {

@@ -8,7 +8,7 @@ use vernam_key::{Direction, Material, SecretBytes};
 use zeroize::Zeroize;
 
 use crate::book::{Book, spans};
-use crate::{KeySpan, Result, Stock, StockKey, StockStatus, Taken};
+use crate::{KeySpan, Result, Spent, SpentOn, Stock, StockKey, StockStatus, Taken};
 
 const MOVING: &str = "from the stock to the material that leaves it";
 
@@ -27,14 +27,14 @@ impl<D: Direction> MemoryStock<D> {
     }
 
     /// Copies live bytes out and spends them.
-    fn spend(&mut self, range: Range<u64>) -> Material<D> {
+    fn spend(&mut self, range: Range<u64>, on: SpentOn) -> Material<D> {
         let mut bytes = Vec::with_capacity(length(&range));
         for (&start, key) in self.keys.range(..range.end) {
             let part = clip(&range, start, key.len());
             bytes.extend_from_slice(&key.expose(MOVING)[part]);
         }
         let bytes = SecretBytes::from_vec(bytes);
-        self.book.advance(range.end, range.end - range.start);
+        self.book.advance(range.end, Spent::on(on, range.end - range.start));
         self.wipe(0..range.end);
         Material::from_source(bytes)
     }
@@ -73,22 +73,22 @@ impl<D: Direction> Stock<D> for MemoryStock<D> {
         self.hole(pos.saturating_sub(self.status().end)).map(drop)
     }
 
-    fn take(&mut self, len: u64) -> Result<Taken<D>> {
+    fn take(&mut self, len: u64, on: SpentOn) -> Result<Taken<D>> {
         let range = self.book.plan_take(len)?;
         let start = range.start;
-        let material = if len == 0 { nothing() } else { self.spend(range) };
+        let material = if len == 0 { nothing() } else { self.spend(range, on) };
         Ok(Taken { start, material })
     }
 
-    fn take_at(&mut self, start: u64, len: u64) -> Result<Material<D>> {
+    fn take_at(&mut self, start: u64, len: u64, on: SpentOn) -> Result<Material<D>> {
         let range = self.book.plan_take_at(start, len)?;
-        Ok(if len == 0 { nothing() } else { self.spend(range) })
+        Ok(if len == 0 { nothing() } else { self.spend(range, on) })
     }
 
     fn discard_before(&mut self, pos: u64) -> Result<u64> {
         let to = pos.max(self.status().cursor);
         self.book.plan_discard(to)?;
-        let lost = self.book.advance(to, 0);
+        let lost = self.book.advance(to, Spent::default());
         self.wipe(0..to);
         Ok(lost)
     }
@@ -103,12 +103,25 @@ impl<D: Direction> Stock<D> for MemoryStock<D> {
         self.book.keys_from(pos)
     }
 
+    fn note_matched(&mut self, pos: u64) -> Result<()> {
+        self.book.match_to(pos);
+        Ok(())
+    }
+
+    fn matched(&self) -> u64 {
+        self.book.totals().matched
+    }
+
+    fn spent(&self) -> Spent {
+        self.book.totals().spent
+    }
+
     fn status(&self) -> StockStatus {
         self.book.status()
     }
 }
 
-pub(crate) fn nothing<D: Direction>() -> Material<D> {
+fn nothing<D: Direction>() -> Material<D> {
     Material::from_source(SecretBytes::from_vec(Vec::new()))
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use vernam_key::{Direction, KeyId, Material, SecretBytes};
 
-use crate::Result;
+use crate::{Notice, Result};
 
 /// Keys one append takes. ETSI GS QKD 014 servers hand out some hundred at once.
 pub const MAX_APPEND_KEYS: usize = 16_384;
@@ -63,6 +63,89 @@ pub struct StockStatus {
     pub holes: u64,
 }
 
+/// What key is taken for: the flows of `transport/PROTOCOL.md`, section 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SpentOn {
+    /// The control stream.
+    Control,
+    /// Voice.
+    Voice,
+    /// Files.
+    File,
+    /// Text messages.
+    Text,
+    /// Anything else, such as a handshake's keys out of a pad.
+    Other,
+}
+
+impl SpentOn {
+    /// From the code of a [`vernam_key::Purpose`].
+    pub fn of_code(code: u8) -> Self {
+        use vernam_key::{Control, File, Purpose as _, Text, Voice};
+        match code {
+            Control::CODE => Self::Control,
+            Voice::CODE => Self::Voice,
+            File::CODE => Self::File,
+            Text::CODE => Self::Text,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Bytes spent, by what they were spent on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// On the control stream.
+    pub control: u64,
+    /// On voice.
+    pub voice: u64,
+    /// On files.
+    pub file: u64,
+    /// On text messages.
+    pub text: u64,
+    /// On anything else.
+    pub other: u64,
+}
+
+impl Spent {
+    /// `len` bytes spent on one thing.
+    pub fn on(what: SpentOn, len: u64) -> Self {
+        let mut spent = Self::default();
+        *match what {
+            SpentOn::Control => &mut spent.control,
+            SpentOn::Voice => &mut spent.voice,
+            SpentOn::File => &mut spent.file,
+            SpentOn::Text => &mut spent.text,
+            SpentOn::Other => &mut spent.other,
+        } = len;
+        spent
+    }
+
+    /// All together.
+    pub fn sum(self) -> u64 {
+        self.checked_sum().unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn checked_sum(self) -> Option<u64> {
+        let Self { control, voice, file, text, other } = self;
+        [voice, file, text, other].into_iter().try_fold(control, u64::checked_add)
+    }
+}
+
+impl std::ops::Add for Spent {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            control: self.control + more.control,
+            voice: self.voice + more.voice,
+            file: self.file + more.file,
+            text: self.text + more.text,
+            other: self.other + more.other,
+        }
+    }
+}
+
 /// A stock of key bytes for one contact and direction.
 ///
 /// Every byte has a position, and both sides have the same byte at the same position. A cursor moves forward over the
@@ -99,14 +182,14 @@ pub trait Stock<D: Direction>: Send {
     ///
     /// # Errors
     /// [`crate::Error::NotEnough`], or the disk's.
-    fn take(&mut self, len: u64) -> Result<Taken<D>>;
+    fn take(&mut self, len: u64, on: SpentOn) -> Result<Taken<D>>;
 
     /// Takes the `len` bytes at `start`. What lies between the cursor and `start` is forfeited and erased.
     /// No bytes are no change, but the position is checked all the same.
     ///
     /// # Errors
     /// [`crate::Error::AlreadySpent`], [`crate::Error::NotYetHere`], [`crate::Error::NoKeyThere`], or the disk's.
-    fn take_at(&mut self, start: u64, len: u64) -> Result<Material<D>>;
+    fn take_at(&mut self, start: u64, len: u64, on: SpentOn) -> Result<Material<D>>;
 
     /// Moves the cursor forward to `pos` and forfeits the key before it; returns how many bytes that were.
     ///
@@ -123,6 +206,23 @@ pub trait Stock<D: Direction>: Send {
 
     /// The keys that have bytes left at or after `pos`, in order: what a sender announces to a receiver.
     fn keys_from(&self, pos: u64) -> Vec<KeySpan>;
+
+    /// Notes that the peer is known to have the bytes before `pos`, for people who ask; no take depends on it.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn note_matched(&mut self, pos: u64) -> Result<()>;
+
+    /// Up to which position the peer is known to have the same bytes.
+    fn matched(&self) -> u64;
+
+    /// What the spent bytes were spent on. Together they are [`StockStatus::spent`].
+    fn spent(&self) -> Spent;
+
+    /// What its owner must be told, each once: see [`Notice`].
+    fn take_notice(&mut self) -> Option<Notice> {
+        None
+    }
 
     /// Where the stock stands.
     fn status(&self) -> StockStatus;

@@ -19,6 +19,8 @@ const SALT: &[u8] = b"vernam-store 1";
 const LABEL_STORE: &[u8] = b"store\0";
 const LABEL_CURSOR: &[u8] = b"cursor\0";
 const LABEL_SEGMENT: &[u8] = b"segment\0";
+const LABEL_ANCHOR: &[u8] = b"anchor\0";
+const LABEL_PAD: &[u8] = b"pad\0";
 
 /// The 32 secret bytes that a store is sealed under. Whoever has them and the files has the keys in stock.
 pub struct StoreKey(SecretBytes);
@@ -85,6 +87,16 @@ impl StoreKey {
     /// Under which a store recognises its own key.
     pub(crate) fn store_mac(&self) -> hmac::Key {
         self.derive(&[LABEL_STORE], hmac::HMAC_SHA256)
+    }
+
+    /// Authenticates the anchors of the store `id`.
+    pub(crate) fn anchor_mac(&self, id: &[u8; 16]) -> hmac::Key {
+        self.derive(&[LABEL_ANCHOR, id], hmac::HMAC_SHA256)
+    }
+
+    /// Seals what is kept of the imported pad `id`.
+    pub(crate) fn pad(&self, id: &[u8; 16]) -> aead::LessSafeKey {
+        aead::LessSafeKey::new(self.derive(&[LABEL_PAD, id], &aead::AES_256_GCM))
     }
 
     fn derive<L: hkdf::KeyType, K: for<'a> From<hkdf::Okm<'a, L>>>(&self, info: &[&[u8]], kind: L) -> K {

@@ -3,10 +3,11 @@
 
 mod common;
 
-use common::{keys, open, plain, reveal};
+use common::{keys, open, plain, reveal, temp};
 use vernam_key::Outbound;
 use vernam_store::{
-    Error, MAX_APPEND_BYTES, MAX_APPEND_KEYS, MAX_HOLE, MAX_POSITION, MemoryStock, Stock, StockKey, StockStatus,
+    Error, MAX_APPEND_BYTES, MAX_APPEND_KEYS, MAX_HOLE, MAX_POSITION, MemoryStock, SpentOn, Stock, StockKey,
+    StockStatus,
 };
 
 macro_rules! on_both_stocks {
@@ -16,7 +17,7 @@ macro_rules! on_both_stocks {
         }
         mod file {
             $(#[test] fn $name() {
-                let dir = tempfile::tempdir().unwrap();
+                let dir = super::temp();
                 super::$name(&mut super::open(dir.path()));
             })*
         }
@@ -47,7 +48,7 @@ fn status(cursor: u64, end: u64, contiguous: u64, [spent, forfeited, holes]: [u6
 
 fn an_empty_stock_has_nothing(stock: &mut impl Stock<Outbound>) {
     assert_eq!(stock.status(), status(0, 0, 0, [0, 0, 0]));
-    assert!(matches!(stock.take(1), Err(Error::NotEnough { wanted: 1, longest: 0 })));
+    assert!(matches!(stock.take(1, SpentOn::Voice), Err(Error::NotEnough { wanted: 1, longest: 0 })));
     assert!(stock.keys_from(0).is_empty());
 }
 
@@ -55,7 +56,7 @@ fn bytes_come_in_the_order_they_went_in(stock: &mut impl Stock<Outbound>) {
     let truth = plain(1, &[32, 8_192, 1]);
     assert_eq!(stock.append(keys(1, &[32, 8_192, 1])).unwrap(), 0..8_225);
     for (start, len) in [(0_usize, 1_usize), (1, 4_063), (4_064, 1), (4_065, 4_160)] {
-        let taken = stock.take(len as u64).unwrap();
+        let taken = stock.take(len as u64, SpentOn::Voice).unwrap();
         assert_eq!(taken.start, start as u64);
         assert_eq!(reveal(taken.material), truth[start..start + len]);
     }
@@ -68,8 +69,8 @@ fn a_take_crosses_appends_but_no_hole(stock: &mut impl Stock<Outbound>) {
     assert_eq!(stock.hole(50).unwrap(), 200..250);
     stock.append(keys(3, &[100])).unwrap();
     assert_eq!(stock.contiguous(), 200);
-    assert!(matches!(stock.take(201), Err(Error::NotEnough { wanted: 201, longest: 200 })));
-    assert_eq!(reveal(stock.take(150).unwrap().material), [plain(1, &[100]), plain(2, &[50])].concat());
+    assert!(matches!(stock.take(201, SpentOn::Voice), Err(Error::NotEnough { wanted: 201, longest: 200 })));
+    assert_eq!(reveal(stock.take(150, SpentOn::Voice).unwrap().material), [plain(1, &[100]), plain(2, &[50])].concat());
     assert_eq!(stock.status(), status(150, 350, 50, [150, 0, 50]));
 }
 
@@ -77,7 +78,7 @@ fn a_take_goes_on_to_a_run_long_enough_and_forfeits_what_it_passes(stock: &mut i
     stock.append(keys(1, &[100])).unwrap();
     stock.hole(10).unwrap();
     stock.append(keys(2, &[200])).unwrap();
-    let taken = stock.take(101).unwrap();
+    let taken = stock.take(101, SpentOn::Voice).unwrap();
     assert_eq!(taken.start, 110);
     assert_eq!(reveal(taken.material), plain(2, &[200])[..101]);
     assert_eq!(stock.status(), status(211, 310, 99, [101, 100, 10]));
@@ -85,19 +86,19 @@ fn a_take_goes_on_to_a_run_long_enough_and_forfeits_what_it_passes(stock: &mut i
 
 fn a_take_at_a_position_forfeits_the_gap(stock: &mut impl Stock<Outbound>) {
     stock.append(keys(1, &[10_000])).unwrap();
-    assert_eq!(reveal(stock.take_at(5_000, 1_000).unwrap()), plain(1, &[10_000])[5_000..6_000]);
+    assert_eq!(reveal(stock.take_at(5_000, 1_000, SpentOn::Voice).unwrap()), plain(1, &[10_000])[5_000..6_000]);
     assert_eq!(stock.status(), status(6_000, 10_000, 4_000, [1_000, 5_000, 0]));
 }
 
 fn spent_positions_stay_spent(stock: &mut impl Stock<Outbound>) {
     stock.append(keys(1, &[100])).unwrap();
-    stock.take_at(10, 10).unwrap();
+    stock.take_at(10, 10, SpentOn::Voice).unwrap();
     for start in [0, 9, 10, 19] {
-        assert!(matches!(stock.take_at(start, 5), Err(Error::AlreadySpent { cursor: 20, .. })));
+        assert!(matches!(stock.take_at(start, 5, SpentOn::Voice), Err(Error::AlreadySpent { cursor: 20, .. })));
     }
-    assert!(matches!(stock.take_at(96, 5), Err(Error::NotYetHere { start: 96, len: 5, end: 100 })));
+    assert!(matches!(stock.take_at(96, 5, SpentOn::Voice), Err(Error::NotYetHere { start: 96, len: 5, end: 100 })));
     assert_eq!(stock.status(), status(20, 100, 80, [10, 10, 0]));
-    assert_eq!(stock.take_at(20, 80).unwrap().len(), 80);
+    assert_eq!(stock.take_at(20, 80, SpentOn::Voice).unwrap().len(), 80);
 }
 
 fn a_hole_gives_nothing(stock: &mut impl Stock<Outbound>) {
@@ -105,10 +106,10 @@ fn a_hole_gives_nothing(stock: &mut impl Stock<Outbound>) {
     stock.append(keys(1, &[100])).unwrap();
     stock.hole(20).unwrap();
     for (start, len) in [(0, 10), (10, 20), (100, 30), (125, 1), (0, 140)] {
-        assert!(matches!(stock.take_at(start, len), Err(Error::NoKeyThere { .. })), "{start} {len}");
+        assert!(matches!(stock.take_at(start, len, SpentOn::Voice), Err(Error::NoKeyThere { .. })), "{start} {len}");
     }
     assert_eq!(stock.status(), status(0, 140, 100, [0, 0, 40]));
-    assert_eq!(stock.take(100).unwrap().start, 20);
+    assert_eq!(stock.take(100, SpentOn::Voice).unwrap().start, 20);
 }
 
 fn discarding_before_moves_the_cursor(stock: &mut impl Stock<Outbound>) {
@@ -119,21 +120,21 @@ fn discarding_before_moves_the_cursor(stock: &mut impl Stock<Outbound>) {
     assert_eq!(stock.discard_before(60).unwrap(), 0);
     assert!(matches!(stock.discard_before(211), Err(Error::NotYetHere { start: 211, len: 0, end: 210 })));
     assert_eq!(stock.status(), status(120, 210, 90, [0, 110, 10]));
-    assert_eq!(reveal(stock.take(90).unwrap().material), plain(2, &[100])[10..]);
+    assert_eq!(reveal(stock.take(90, SpentOn::Voice).unwrap().material), plain(2, &[100])[10..]);
 }
 
 fn discarding_from_leaves_a_hole(stock: &mut impl Stock<Outbound>) {
     stock.append(keys(1, &[5_000, 5_000])).unwrap();
     stock.append(keys(2, &[100])).unwrap();
-    stock.take(1_000).unwrap();
+    stock.take(1_000, SpentOn::Voice).unwrap();
     assert_eq!(stock.discard_from(3_000).unwrap(), 7_100);
     assert_eq!(stock.discard_from(3_000).unwrap(), 0);
     assert_eq!(stock.discard_from(20_000).unwrap(), 0);
     assert_eq!(stock.status(), status(1_000, 10_100, 2_000, [1_000, 7_100, 0]));
     assert_eq!(stock.append(keys(3, &[100])).unwrap(), 10_100..10_200);
-    assert!(matches!(stock.take_at(2_900, 200), Err(Error::NoKeyThere { .. })));
-    assert_eq!(reveal(stock.take(2_000).unwrap().material), plain(1, &[5_000])[1_000..3_000]);
-    assert_eq!(reveal(stock.take(100).unwrap().material), plain(3, &[100]));
+    assert!(matches!(stock.take_at(2_900, 200, SpentOn::Voice), Err(Error::NoKeyThere { .. })));
+    assert_eq!(reveal(stock.take(2_000, SpentOn::Voice).unwrap().material), plain(1, &[5_000])[1_000..3_000]);
+    assert_eq!(reveal(stock.take(100, SpentOn::Voice).unwrap().material), plain(3, &[100]));
     stock.append(keys(4, &[100])).unwrap();
     assert_eq!(stock.discard_from(0).unwrap(), 100);
     assert_eq!(stock.status(), status(10_200, 10_300, 0, [3_100, 7_200, 0]));
@@ -161,9 +162,9 @@ fn keys_are_listed_while_bytes_are_left(stock: &mut impl Stock<Outbound>) {
     assert_eq!(listed(stock, 109), all);
     assert_eq!(listed(stock, 110), all[1..]);
     assert_eq!(listed(stock, u64::MAX), []);
-    stock.take(100).unwrap();
+    stock.take(100, SpentOn::Voice).unwrap();
     assert_eq!(listed(stock, 0), all[1..]);
-    stock.take(1).unwrap();
+    stock.take(1, SpentOn::Voice).unwrap();
     assert_eq!(listed(stock, 0), all[1..]);
     stock.discard_from(210).unwrap();
     assert_eq!(listed(stock, 0), all[1..2]);
@@ -183,16 +184,16 @@ fn empty_and_repeated_keys_are_refused(stock: &mut impl Stock<Outbound>) {
 
 fn no_bytes_are_no_change(stock: &mut impl Stock<Outbound>) {
     stock.append(keys(1, &[10])).unwrap();
-    stock.take(2).unwrap();
+    stock.take(2, SpentOn::Voice).unwrap();
     let before = stock.status();
     assert_eq!(stock.append(Vec::new()).unwrap(), 10..10);
     assert_eq!(stock.hole(0).unwrap(), 10..10);
-    let taken = stock.take(0).unwrap();
+    let taken = stock.take(0, SpentOn::Voice).unwrap();
     assert!(taken.start == 2 && taken.material.is_empty());
-    assert!(stock.take_at(5, 0).unwrap().is_empty());
-    assert!(stock.take_at(10, 0).unwrap().is_empty());
-    assert!(matches!(stock.take_at(1, 0), Err(Error::AlreadySpent { .. })));
-    assert!(matches!(stock.take_at(11, 0), Err(Error::NotYetHere { .. })));
+    assert!(stock.take_at(5, 0, SpentOn::Voice).unwrap().is_empty());
+    assert!(stock.take_at(10, 0, SpentOn::Voice).unwrap().is_empty());
+    assert!(matches!(stock.take_at(1, 0, SpentOn::Voice), Err(Error::AlreadySpent { .. })));
+    assert!(matches!(stock.take_at(11, 0, SpentOn::Voice), Err(Error::NotYetHere { .. })));
     assert_eq!(stock.discard_before(0).unwrap(), 0);
     assert_eq!(stock.status(), before);
 }
@@ -200,9 +201,9 @@ fn no_bytes_are_no_change(stock: &mut impl Stock<Outbound>) {
 fn huge_numbers_are_errors(stock: &mut impl Stock<Outbound>) {
     stock.append(keys(1, &[10])).unwrap();
     let before = stock.status();
-    assert!(matches!(stock.take(u64::MAX), Err(Error::NotEnough { .. })));
+    assert!(matches!(stock.take(u64::MAX, SpentOn::Voice), Err(Error::NotEnough { .. })));
     for (start, len) in [(u64::MAX, u64::MAX), (0, u64::MAX), (u64::MAX, 0), (5, u64::MAX)] {
-        assert!(matches!(stock.take_at(start, len), Err(Error::NotYetHere { .. })));
+        assert!(matches!(stock.take_at(start, len, SpentOn::Voice), Err(Error::NotYetHere { .. })));
     }
     assert!(matches!(stock.hole(u64::MAX), Err(Error::HoleTooLong { .. })));
     assert!(matches!(stock.advance_end_to(u64::MAX), Err(Error::HoleTooLong { .. })));
@@ -221,5 +222,8 @@ fn limits_hold(stock: &mut impl Stock<Outbound>) {
     assert!(matches!(stock.hole(MAX_HOLE + 1), Err(Error::HoleTooLong { .. })));
     let end = stock.hole(MAX_HOLE).unwrap().end;
     assert!(end < MAX_POSITION);
-    assert_eq!(reveal(stock.take(1_000).unwrap().material), plain(1, &vec![1; MAX_APPEND_KEYS])[..1_000]);
+    assert_eq!(
+        reveal(stock.take(1_000, SpentOn::Voice).unwrap().material),
+        plain(1, &vec![1; MAX_APPEND_KEYS])[..1_000]
+    );
 }

@@ -8,12 +8,12 @@ use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use common::{files, keys, open, plain, reveal, segments, stock_dir, store_key, try_open};
+use common::{anchors, files, keys, open, plain, reveal, segments, stock_dir, temp, try_open, try_store};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::RngSeed;
 use vernam_key::SecretBytes;
-use vernam_store::{Error, FileStock, MAX_CONTACT_BYTES, Stock, Store, StoreKey};
+use vernam_store::{Error, FileStock, MAX_CONTACT_BYTES, SpentOn, Stock, Store, StoreKey};
 
 /// Of the random damage.
 const SEED: u64 = 42;
@@ -35,7 +35,7 @@ fn records(dir: &Path) -> Vec<Vec<u8>> {
 
 #[test]
 fn no_plain_key_stands_in_the_files_and_no_trace_of_a_spent_one() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let truth = plain(1, &[30_000]);
     let mut stock = open(dir.path());
     stock.append(keys(1, &[30_000])).unwrap();
@@ -45,7 +45,7 @@ fn no_plain_key_stands_in_the_files_and_no_trace_of_a_spent_one() {
     for len in [1, 100, 3_000, 9_000, 17_899] {
         let before = records(dir.path());
         let from = stock.status().cursor;
-        let taken = stock.take(len).unwrap();
+        let taken = stock.take(len, SpentOn::Voice).unwrap();
         assert_eq!(reveal(taken.material), truth[usize::try_from(from).unwrap()..][..usize::try_from(len).unwrap()]);
         assert!(!stands_in_files(&truth, dir.path()));
         let touched = from / DATA..(from + len).div_ceil(DATA);
@@ -66,7 +66,7 @@ fn nonzero(record: &[u8]) -> &[u8] {
 
 #[test]
 fn discarded_key_leaves_no_trace_either() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let mut stock = open(dir.path());
     stock.append(keys(1, &[30_000])).unwrap();
     let before = records(dir.path());
@@ -76,12 +76,12 @@ fn discarded_key_leaves_no_trace_either() {
         assert!(!stands_in_files(&before[index], dir.path()), "record {index}");
     }
     assert!(stands_in_files(&before[2], dir.path()) && stands_in_files(&before[3], dir.path()));
-    assert_eq!(reveal(stock.take(15_000).unwrap().material), plain(1, &[30_000])[5_000..20_000]);
+    assert_eq!(reveal(stock.take(15_000, SpentOn::Voice).unwrap().material), plain(1, &[30_000])[5_000..20_000]);
 }
 
 #[test]
 fn an_append_is_one_segment_and_only_the_owner_reads_it() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let root = dir.path().join("a/store");
     let mut stock = open(&root);
     stock.append(keys(1, &[8_192; 128])).unwrap();
@@ -94,7 +94,7 @@ fn an_append_is_one_segment_and_only_the_owner_reads_it() {
 
 #[test]
 fn everything_is_there_after_reopening() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let lens = [5_000, 3, 9_000];
     let truth = plain(1, &lens);
     let reopened = |stock: FileStock<_>| {
@@ -107,7 +107,7 @@ fn everything_is_there_after_reopening() {
     let mut stock = reopened(open(dir.path()));
     stock.append(keys(1, &lens)).unwrap();
     let mut stock = reopened(stock);
-    assert_eq!(reveal(stock.take(4_500).unwrap().material), truth[..4_500]);
+    assert_eq!(reveal(stock.take(4_500, SpentOn::Voice).unwrap().material), truth[..4_500]);
     let mut stock = reopened(stock);
     stock.hole(77).unwrap();
     let mut stock = reopened(stock);
@@ -117,9 +117,9 @@ fn everything_is_there_after_reopening() {
     let mut stock = reopened(stock);
     stock.append(keys(2, &lens)).unwrap();
     let mut stock = reopened(stock);
-    assert_eq!(reveal(stock.take_at(6_000, 6_000).unwrap()), truth[6_000..12_000]);
+    assert_eq!(reveal(stock.take_at(6_000, 6_000, SpentOn::Voice).unwrap()), truth[6_000..12_000]);
     let mut stock = reopened(stock);
-    let taken = stock.take(14_003).unwrap();
+    let taken = stock.take(14_003, SpentOn::Voice).unwrap();
     assert_eq!((taken.start, reveal(taken.material)), (14_003 + 77, plain(2, &lens)));
     let stock = reopened(stock);
     assert_eq!(stock.status().available, 0);
@@ -128,9 +128,9 @@ fn everything_is_there_after_reopening() {
 
 #[test]
 fn one_program_one_stock() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), store_key(7)).unwrap();
-    let error = Store::open(dir.path(), store_key(7)).err().unwrap();
+    let dir = temp();
+    let store = try_store(dir.path(), 7).unwrap();
+    let error = try_store(dir.path(), 7).err().unwrap();
     assert!(matches!(error, Error::Locked { .. }));
     assert!(error.to_string().contains(&dir.path().display().to_string()), "{error}");
 
@@ -140,26 +140,26 @@ fn one_program_one_stock() {
     drop(outbound);
     let outbound = store.outbound("bob").unwrap();
     drop((store, others));
-    assert!(matches!(Store::open(dir.path(), store_key(7)).err().unwrap(), Error::Locked { .. }));
+    assert!(matches!(try_store(dir.path(), 7).err().unwrap(), Error::Locked { .. }));
     drop(outbound);
-    Store::open(dir.path(), store_key(7)).unwrap();
+    try_store(dir.path(), 7).unwrap();
 }
 
 #[test]
 fn another_store_key_is_refused_and_harms_nothing() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     open(dir.path()).append(keys(1, &[5_000])).unwrap();
-    assert!(matches!(Store::open(dir.path(), store_key(8)).err().unwrap(), Error::WrongStoreKey { .. }));
+    assert!(matches!(try_store(dir.path(), 8).err().unwrap(), Error::WrongStoreKey { .. }));
     assert_eq!(open(dir.path()).status().available, 5_000);
     fs::remove_file(dir.path().join("store")).unwrap();
-    assert!(matches!(Store::open(dir.path(), store_key(8)).err().unwrap(), Error::Damaged { .. }));
+    assert!(matches!(try_store(dir.path(), 8).err().unwrap(), Error::Damaged { .. }));
 }
 
 #[test]
 fn hostile_names_stay_in_the_folder_and_apart() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let root = dir.path().join("store");
-    let store = Store::open(&root, store_key(7)).unwrap();
+    let store = try_store(&root, 7).unwrap();
     let long = "\u{fc}".repeat(MAX_CONTACT_BYTES / 2);
     let names = ["..", ".", "/", "../../etc", "a/b", "a%2fb", "A", "a", "a\0b", "con", "lock", "~", " ", "\n", &long];
     let mut stocks = Vec::new();
@@ -173,7 +173,7 @@ fn hostile_names_stay_in_the_folder_and_apart() {
     assert_eq!(folders.len(), names.len());
     let safe = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-%".contains(&byte);
     assert!(folders.iter().all(|name| name.bytes().all(safe) && name.starts_with("contact-")));
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "the store and its anchors");
     for name in [String::new(), "a".repeat(MAX_CONTACT_BYTES + 1)] {
         assert!(matches!(store.inbound(&name).err().unwrap(), Error::ContactName { .. }));
     }
@@ -182,32 +182,32 @@ fn hostile_names_stay_in_the_folder_and_apart() {
 #[test]
 fn a_damaged_record_is_forfeited_and_the_rest_goes_on() {
     for damage in [0, 13, 100, 4_090] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = temp();
         open(dir.path()).append(keys(1, &[30_000])).unwrap();
         flip(&segments(dir.path())[0], BLOCK * 3 + damage); // the third record: 8,128 to 12,192
         let mut stock = open(dir.path());
         let status = stock.status();
         assert_eq!((status.available, status.contiguous, status.forfeited), (30_000 - DATA, 2 * DATA, DATA));
-        assert!(matches!(stock.take_at(8_000, 500), Err(Error::NoKeyThere { .. })));
-        assert_eq!(reveal(stock.take(10_000).unwrap().material), plain(1, &[30_000])[12_192..22_192]);
+        assert!(matches!(stock.take_at(8_000, 500, SpentOn::Voice), Err(Error::NoKeyThere { .. })));
+        assert_eq!(reveal(stock.take(10_000, SpentOn::Voice).unwrap().material), plain(1, &[30_000])[12_192..22_192]);
         assert_eq!(stock.status().forfeited, 12_192);
     }
 }
 
 #[test]
 fn a_record_damaged_while_the_stock_is_open_is_forfeited_when_met() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let mut stock = open(dir.path());
     stock.append(keys(1, &[30_000])).unwrap();
     flip(&segments(dir.path())[0], BLOCK * 3);
     flip(&segments(dir.path())[0], BLOCK * 6);
-    assert!(matches!(stock.take_at(8_000, 500), Err(Error::NoKeyThere { .. })));
+    assert!(matches!(stock.take_at(8_000, 500, SpentOn::Voice), Err(Error::NoKeyThere { .. })));
     assert_eq!((stock.status().cursor, stock.status().forfeited), (0, DATA));
     // The first run is long enough only without the record that turns out damaged; the next one is.
-    let taken = stock.take(9_000).err().unwrap();
+    let taken = stock.take(9_000, SpentOn::Voice).err().unwrap();
     assert!(matches!(taken, Error::NotEnough { wanted: 9_000, longest: 8_128 }), "{taken}");
     assert_eq!(stock.status().forfeited, 2 * DATA);
-    assert_eq!(reveal(stock.take(8_128).unwrap().material), plain(1, &[8_128]));
+    assert_eq!(reveal(stock.take(8_128, SpentOn::Voice).unwrap().material), plain(1, &[8_128]));
     // The cursor lands in a record that is damaged now.
     flip(&segments(dir.path())[0], BLOCK * 4);
     assert_eq!(stock.discard_before(13_000).unwrap(), 13_000 - 12_192);
@@ -219,7 +219,7 @@ fn a_record_damaged_while_the_stock_is_open_is_forfeited_when_met() {
 
 #[test]
 fn records_cannot_change_places() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let mut stock = open(dir.path());
     stock.append(keys(1, &[8_128])).unwrap();
     stock.append(keys(2, &[8_128])).unwrap();
@@ -234,7 +234,7 @@ fn records_cannot_change_places() {
 
 #[test]
 fn segments_cannot_change_places() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let mut stock = open(dir.path());
     stock.append(keys(1, &[100])).unwrap();
     stock.append(keys(2, &[100])).unwrap();
@@ -245,7 +245,7 @@ fn segments_cannot_change_places() {
 
     // Into the stock of another contact.
     fs::remove_file(&paths[1]).unwrap();
-    let store = Store::open(dir.path(), store_key(7)).unwrap();
+    let store = try_store(dir.path(), 7).unwrap();
     drop(store.outbound("carol").unwrap());
     let there = dir.path().join("contacts/contact-carol/outbound").join(paths[0].file_name().unwrap());
     fs::copy(&paths[0], there).unwrap();
@@ -256,7 +256,7 @@ fn segments_cannot_change_places() {
 #[test]
 fn a_damaged_header_is_an_error_that_says_what_to_do() {
     for byte in [0, 8, 11, 12, 30, 70, 4_000, 4_095] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = temp();
         let mut stock = open(dir.path());
         stock.append(keys(1, &[100])).unwrap();
         stock.append(keys(2, &[100])).unwrap();
@@ -275,7 +275,7 @@ fn a_damaged_header_is_an_error_that_says_what_to_do() {
 
 #[test]
 fn truncated_and_alien_files_do_not_panic() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     open(dir.path()).append(keys(1, &[30_000])).unwrap();
     let path = &segments(dir.path())[0];
     fs::OpenOptions::new().write(true).open(path).unwrap().set_len(3 * BLOCK as u64 + 99).unwrap();
@@ -291,19 +291,20 @@ fn truncated_and_alien_files_do_not_panic() {
 }
 
 #[test]
-fn a_torn_cursor_falls_back_and_a_lost_one_is_an_error() {
-    let dir = tempfile::tempdir().unwrap();
+fn a_damaged_cursor_costs_the_stock_and_a_lost_one_is_an_error() {
+    let dir = temp();
     let mut stock = open(dir.path());
     stock.append(keys(1, &[30_000])).unwrap(); // turn 1
-    stock.take(5_000).unwrap(); // turn 2, in the first slot
+    stock.take(5_000, SpentOn::Voice).unwrap(); // turn 2, in the first slot
     drop(stock);
     let cursor = stock_dir(dir.path()).join("cursor");
     let saved = fs::read(&cursor).unwrap();
     flip(&cursor, 20);
-    let mut stock = open(dir.path());
-    // The cursor went back, and what was spent is erased all the same.
-    assert_eq!((stock.status().cursor, stock.status().available, stock.status().forfeited), (0, 25_000, 5_000));
-    assert_eq!(reveal(stock.take(1_000).unwrap().material), plain(1, &[30_000])[5_000..6_000]);
+    let stock = open(dir.path());
+    // What is left is older than the anchor says: the key in stock could be spent already.
+    let status = stock.status();
+    assert_eq!((status.cursor, status.end, status.available), (5_000, 30_000, 0));
+    assert_eq!((status.spent, status.forfeited), (5_000, 25_000));
     drop(stock);
 
     fs::write(&cursor, saved).unwrap();
@@ -313,18 +314,19 @@ fn a_torn_cursor_falls_back_and_a_lost_one_is_an_error() {
     fs::write(&cursor, "").unwrap();
     assert!(matches!(try_open(dir.path()).err().unwrap(), Error::Damaged { .. }));
     fs::remove_file(&cursor).unwrap();
+    fs::write(stock_dir(dir.path()).join("00000000000000030000.segment"), "something").unwrap();
     assert!(matches!(try_open(dir.path()).err().unwrap(), Error::Damaged { .. }));
 }
 
 #[test]
-fn a_segment_restored_from_a_copy_brings_nothing_spent_back() {
-    let dir = tempfile::tempdir().unwrap();
+fn a_segment_put_back_from_a_copy_brings_nothing_spent_back() {
+    let dir = temp();
     let mut stock = open(dir.path());
     stock.append(keys(1, &[30_000])).unwrap();
     let path = segments(dir.path()).remove(0);
     let copy = fs::read(&path).unwrap();
     for len in [5_000, 25_000] {
-        stock.take(len).unwrap();
+        stock.take(len, SpentOn::Voice).unwrap();
         let status = stock.status();
         drop(stock);
         fs::write(&path, &copy).unwrap();
@@ -346,12 +348,12 @@ proptest! {
     /// Whatever is flipped in whichever file, opening refuses or what comes out is true, and it comes out once.
     #[test]
     fn damage_anywhere_gives_no_wrong_byte(flips in prop::collection::vec((any::<Index>(), any::<Index>()), 1..6)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = temp();
         let truth = [plain(1, &[9_000]), plain(2, &[20_000])].concat();
         let mut stock = open(dir.path());
         stock.append(keys(1, &[9_000])).unwrap();
         stock.append(keys(2, &[20_000])).unwrap();
-        stock.take(3_000).unwrap();
+        stock.take(3_000, SpentOn::Voice).unwrap();
         drop(stock);
         let not_empty = |path: &PathBuf| fs::metadata(path).unwrap().len() > 0;
         let paths: Vec<PathBuf> = files(dir.path()).into_iter().filter(not_empty).collect();
@@ -363,7 +365,7 @@ proptest! {
             let mut next = 3_000;
             while stock.contiguous() > 0 {
                 let len = stock.contiguous().min(5_000);
-                let taken = stock.take(len).unwrap();
+                let taken = stock.take(len, SpentOn::Voice).unwrap();
                 prop_assert!(taken.start >= next);
                 next = taken.start + len;
                 let expected = &truth[usize::try_from(taken.start).unwrap()..usize::try_from(next).unwrap()];
@@ -377,12 +379,12 @@ proptest! {
 
 #[test]
 fn a_store_key_is_made_once_and_kept_from_others() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let path = dir.path().join("store.key");
-    drop(Store::open(dir.path().join("store"), StoreKey::load_or_create(&path).unwrap()).unwrap());
+    drop(Store::open(dir.path().join("store"), anchors(dir.path()), StoreKey::load_or_create(&path).unwrap()).unwrap());
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "no file in the making is left");
-    drop(Store::open(dir.path().join("store"), StoreKey::load_or_create(&path).unwrap()).unwrap());
+    drop(Store::open(dir.path().join("store"), anchors(dir.path()), StoreKey::load_or_create(&path).unwrap()).unwrap());
 
     for mode in [0o640, 0o604, 0o644, 0o660] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
@@ -399,7 +401,7 @@ fn a_store_key_is_made_once_and_kept_from_others() {
 
 #[test]
 fn a_deleted_lock_file_lets_no_second_one_in() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let stock = open(dir.path());
     fs::remove_file(dir.path().join("lock")).unwrap();
     assert!(matches!(try_open(dir.path()).err().unwrap(), Error::Locked { .. }));
@@ -411,7 +413,7 @@ fn a_deleted_lock_file_lets_no_second_one_in() {
 
 #[test]
 fn links_are_not_followed() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     open(dir.path()).append(keys(1, &[30_000])).unwrap();
     let stranger = dir.path().join("a file of somebody");
     fs::write(&stranger, "precious").unwrap();
@@ -445,7 +447,7 @@ fn links_are_not_followed() {
 
 #[test]
 fn a_link_where_a_segment_is_to_be_written_is_refused_and_a_leftover_replaced() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     let mut stock = open(dir.path());
     stock.append(keys(1, &[100])).unwrap();
     let next = stock_dir(dir.path()).join("00000000000000000100.segment.unfinished");
@@ -470,4 +472,19 @@ fn flip(path: &Path, at: usize) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at as u64).unwrap();
     file.write_all_at(&[byte[0] ^ 0x40], at as u64).unwrap();
+}
+
+/// Not a test of a promise: what a take costs, for `cargo test -p vernam-store --test disk cost -- --ignored
+/// --nocapture`.
+#[test]
+#[ignore = "it measures the disk"]
+fn the_cost_of_a_take() {
+    let dir = temp();
+    let mut stock = open(dir.path());
+    stock.append(keys(1, &[1_000_000])).unwrap();
+    let begin = std::time::Instant::now();
+    for _ in 0..200 {
+        stock.take(4_816, SpentOn::Voice).unwrap();
+    }
+    println!("{:?} a take, of a second's voice", begin.elapsed() / 200);
 }

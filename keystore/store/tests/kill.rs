@@ -8,8 +8,8 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::{keys, open, try_open};
-use vernam_store::{Error, Stock};
+use common::{keys, open, temp, try_open};
+use vernam_store::{Error, SpentOn, Stock};
 
 /// Where the child finds the store; without it, the child's part is not run.
 const DIR: &str = "VERNAM_STORE_KILL_TEST_DIR";
@@ -20,7 +20,7 @@ const STOCK: usize = 1_000_000;
 
 #[test]
 fn a_killed_program_leaves_no_lock_and_no_byte_to_be_given_twice() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = temp();
     open(dir.path()).append(keys(1, &[STOCK])).unwrap();
     let mut given_up_to = 0;
     for takes in 1..6 {
@@ -55,7 +55,7 @@ fn the_program_that_is_killed() {
     let Some(dir) = env::var_os(DIR) else { return };
     let mut stock = open(Path::new(&dir));
     for _ in 0..TAKES {
-        println!("{MARK}{}", stock.take(1_000).unwrap().start + 1_000);
+        println!("{MARK}{}", stock.take(1_000, SpentOn::Voice).unwrap().start + 1_000);
     }
     // Was not killed yet: keeps the store until it is, or until the one who should do it is gone.
     let _end_of_input = io::stdin().read_line(&mut String::new());

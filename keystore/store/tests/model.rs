@@ -3,11 +3,11 @@
 
 mod common;
 
-use common::{keys, open, plain, reveal};
+use common::{copy_dir, keys, open, plain, reveal, temp};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use vernam_key::{KeyId, Outbound};
-use vernam_store::{Error, KeySpan, MemoryStock, Stock, StockStatus};
+use vernam_store::{Error, KeySpan, MemoryStock, SpentOn, Stock, StockStatus};
 
 /// Of the random operations.
 const SEED: u64 = 42;
@@ -23,6 +23,10 @@ enum Op {
     DiscardFrom(u64),
     KeysFrom(u64),
     Reopen,
+    /// Keeps a copy of the store's folder.
+    Copy,
+    /// Puts the newest copy back.
+    PutBack,
 }
 
 /// Positions and lengths are shares of what is there, so that most operations hit something.
@@ -40,6 +44,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => pos().prop_map(Op::DiscardFrom),
         2 => pos().prop_map(Op::KeysFrom),
         2 => Just(Op::Reopen),
+        1 => Just(Op::Copy),
+        1 => Just(Op::PutBack),
     ]
 }
 
@@ -54,7 +60,7 @@ enum Outcome {
     Refused(&'static str),
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Live(u8),
     Spent,
@@ -121,7 +127,7 @@ impl Model {
                 };
                 Outcome::Keys(self.keys.iter().filter(live).copied().collect())
             }
-            Op::Reopen => Outcome::Nothing,
+            Op::Reopen | Op::Copy | Op::PutBack => Outcome::Nothing,
         }
     }
 
@@ -170,12 +176,16 @@ fn apply(stock: &mut impl Stock<Outbound>, op: &Op, seed: u64) -> Outcome {
         Op::Append(ref lens) => stock.append(keys(seed, lens)).map(|range| Outcome::Range(range.start, range.end)),
         Op::Hole(len) => stock.hole(len).map(|range| Outcome::Range(range.start, range.end)),
         Op::AdvanceEndTo(pos) => stock.advance_end_to(pos).map(|()| Outcome::Nothing),
-        Op::Take(len) => stock.take(len).map(|taken| Outcome::Bytes(taken.start, reveal(taken.material))),
-        Op::TakeAt(start, len) => stock.take_at(start, len).map(|material| Outcome::Bytes(start, reveal(material))),
+        Op::Take(len) => {
+            stock.take(len, SpentOn::Voice).map(|taken| Outcome::Bytes(taken.start, reveal(taken.material)))
+        }
+        Op::TakeAt(start, len) => {
+            stock.take_at(start, len, SpentOn::Voice).map(|material| Outcome::Bytes(start, reveal(material)))
+        }
         Op::DiscardBefore(pos) => stock.discard_before(pos).map(Outcome::Count),
         Op::DiscardFrom(pos) => stock.discard_from(pos).map(Outcome::Count),
         Op::KeysFrom(pos) => Ok(Outcome::Keys(stock.keys_from(pos))),
-        Op::Reopen => Ok(Outcome::Nothing),
+        Op::Reopen | Op::Copy | Op::PutBack => Ok(Outcome::Nothing),
     };
     result.unwrap_or_else(|error| {
         Outcome::Refused(match error {
@@ -198,12 +208,26 @@ proptest! {
 
     #[test]
     fn both_stocks_do_as_the_model(ops in prop::collection::vec(op(), 1..40)) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = temp();
         let (mut model, mut memory) = (Model::default(), MemoryStock::new());
         let mut file = Some(open(dir.path()));
+        let (copy, mut copied) = (dir.path().with_file_name("copy"), None);
         for (seed, op) in (0..).zip(&ops) {
-            if matches!(op, Op::Reopen) {
+            if matches!(op, Op::Reopen | Op::Copy | Op::PutBack) {
                 drop(file.take());
+            }
+            if matches!(op, Op::Copy) {
+                copy_dir(dir.path(), &copy);
+                copied = Some((model.positions.clone(), model.cursor));
+            }
+            if let (Op::PutBack, Some(then)) = (op, &copied) {
+                copy_dir(&copy, dir.path());
+                if *then != (model.positions.clone(), model.cursor) {
+                    // It is an old one: all in it is given up, and where it stands is what the anchor says.
+                    let all = model.positions.len();
+                    model.forfeit(0, all);
+                    memory.discard_from(0).unwrap();
+                }
             }
             let file = file.get_or_insert_with(|| open(dir.path()));
             let expected = model.apply(op, seed);

@@ -44,7 +44,8 @@ impl Person {
         let addr = endpoint.local_addr().expect("a bound socket has an address");
         let home = lab.folder(name);
         let key = StoreKey::load_or_create(home.join("store.key")).expect("a store key in the temporary folder");
-        let store = Store::open(home.join("store"), key).expect("nobody else has this store open");
+        let store = Store::open(home.join("store"), lab.folder("anchors").join(name), key)
+            .expect("nobody else has this store open");
         let stocks = Box::new(move |contact: &str| {
             Ok(StockPair { outbound: Box::new(store.outbound(contact)?), inbound: Box::new(store.inbound(contact)?) })
         });

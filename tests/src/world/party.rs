@@ -9,7 +9,7 @@ use vernam_session::{
     Alignment, AnnouncedKey, FlowId, NoKey, Output, Refusal, Session, StreamHeader, Suite, TextMessage,
 };
 use vernam_session::{KeyBlock, Message, SessionError, voice_flow_of};
-use vernam_store::{MemoryStock, Stock, StockKey};
+use vernam_store::{MemoryStock, SpentOn, Stock, StockKey};
 
 use super::flows::{Asking, Call, StreamIn, StreamOut, stray};
 use super::wire::{Delivery, Path, Unit};
@@ -177,14 +177,15 @@ impl Party {
                 self.outbound.discard_from(start).expect("memory does not fail");
             }
             Output::TakeOutbound { flow, len, through, .. } => {
-                let taken = self.take_outbound(len, through);
+                let taken = self.take_outbound(flow, len, through);
                 if let Ok((start, _)) = &taken {
                     around.audit.note(self.side, true, flow, *start, u64::from(len));
                 }
                 self.session.handle_outbound(flow, taken, now);
             }
             Output::TakeInbound(offer) => {
-                let taken = self.inbound.take_at(offer.start, u64::from(offer.len)).ok();
+                let taken =
+                    self.inbound.take_at(offer.start, u64::from(offer.len), SpentOn::of_code(offer.flow.purpose)).ok();
                 if taken.is_some() {
                     around.audit.note(self.side, false, offer.flow, offer.start, u64::from(offer.len));
                 }
@@ -213,13 +214,19 @@ impl Party {
     }
 
     /// The next bytes of the outbound stock, if the peer has them too and they lie in one run.
-    fn take_outbound(&mut self, len: u32, through: u64) -> Result<(u64, vernam_key::Material<Outbound>), NoKey> {
+    fn take_outbound(
+        &mut self,
+        flow: FlowId,
+        len: u32,
+        through: u64,
+    ) -> Result<(u64, vernam_key::Material<Outbound>), NoKey> {
         let cursor = self.outbound.status().cursor;
         let start = self.outbound.keys_from(cursor).first().map_or(cursor, |key| key.start.max(cursor));
         if self.outbound.contiguous() < u64::from(len) || start + u64::from(len) > through {
             return Err(NoKey::StockUsedUp);
         }
-        let taken = self.outbound.take(u64::from(len)).map_err(|_error| NoKey::Store)?;
+        let taken =
+            self.outbound.take(u64::from(len), SpentOn::of_code(flow.purpose)).map_err(|_error| NoKey::Store)?;
         assert!(taken.start + u64::from(len) <= through, "the first run of stock begins at its first key");
         Ok((taken.start, taken.material))
     }

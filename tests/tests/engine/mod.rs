@@ -6,6 +6,7 @@ mod files;
 mod heard;
 mod leaks;
 mod pace;
+mod pads;
 mod people;
 mod reconnecting;
 mod stock;

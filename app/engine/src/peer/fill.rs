@@ -119,8 +119,11 @@ impl Peer {
         }
     }
 
-    pub(super) fn stock_ready(&mut self, through: u64) {
+    pub(super) async fn stock_ready(&mut self, through: u64) {
         self.usable = self.usable.max(through);
+        if let Err(error) = self.stocks.with(move |pair| pair.outbound.note_matched(through)).await {
+            self.warn(error.to_string()).await;
+        }
         if self.fill.announced_to.is_some_and(|end| through >= end) {
             self.fill.announced_to = None;
         }

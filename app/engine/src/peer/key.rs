@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vernam_key::{Inbound, Material, Outbound, Purpose, SecretBytes, Voice};
 use vernam_session::limits::{HASH_KEY_LEN, MAX_ANNOUNCED_KEYS, VOICE_OTP_TAG_LEN};
 use vernam_session::{AnnouncedKey, FlowId, KeyOffer, NoKey, Suite};
-use vernam_store::StockKey;
+use vernam_store::{SpentOn, StockKey};
 
 use super::{Input, Peer};
 use crate::limits::{HANDSHAKE_KEY, MIN_HANDSHAKE_KEY};
@@ -146,7 +146,8 @@ impl Peer {
                 None if through >= status.end && status.available >= len => len,
                 None => return Err(NoKey::StockUsedUp),
             };
-            let taken = pair.outbound.take(len).map(|taken| (taken.start, taken.material));
+            let taken =
+                pair.outbound.take(len, SpentOn::of_code(flow.purpose)).map(|taken| (taken.start, taken.material));
             taken.map_err(|error| match error {
                 vernam_store::Error::NotEnough { .. } => NoKey::StockUsedUp,
                 error => {
@@ -165,7 +166,8 @@ impl Peer {
 
     pub(super) async fn take_inbound(&mut self, offer: KeyOffer) {
         let (start, len) = (offer.start, u64::from(offer.len));
-        let taken = self.stocks.with(move |pair| pair.inbound.take_at(start, len)).await;
+        let on = SpentOn::of_code(offer.flow.purpose);
+        let taken = self.stocks.with(move |pair| pair.inbound.take_at(start, len, on)).await;
         match &taken {
             Ok(material) => {
                 *self.account.inbound.entry((purpose_name(offer.flow), offer.suite)).or_default() +=
