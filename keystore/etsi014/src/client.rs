@@ -9,7 +9,7 @@ use serde::Serialize;
 use vernam_key::KeyId;
 
 use crate::container::{DeliveredKey, KeyContainer};
-use crate::https::MutualTlsClient;
+use crate::https::{MutualTlsClient, Trust};
 use crate::{ClientError, KeyIds, KeyRequest, SaeId, SetupError, Status};
 
 /// How long to wait for a KME.
@@ -53,7 +53,7 @@ impl KmeClient {
         key: PrivateKeyDer<'static>,
         timeouts: Timeouts,
     ) -> Result<Self, SetupError> {
-        Ok(Self { https: MutualTlsClient::new(kme, None, roots, chain, key, timeouts)? })
+        Ok(Self { https: MutualTlsClient::new(kme, None, Trust::of(roots), chain, key, timeouts)? })
     }
 
     /// As [`Self::new`], from the contents of PEM files. The private key may be PKCS#8, SEC1 or PKCS#1.

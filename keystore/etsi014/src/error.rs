@@ -114,6 +114,9 @@ const HINTS: &[(&str, &str)] = &[
     ("NotValidForName", "the KME's certificate does not name the host in the address"),
     ("CertificateRequired", "the KME wants a client certificate"),
     ("UnknownCA", "the KME does not trust the issuer of our certificate"),
+    ("CertificateRevoked", "the KME says that our certificate was revoked: get a new one"),
+    ("certificate: Revoked", "its issuer has revoked the KME's certificate: the KME needs a new one"),
+    ("UnknownRevocationStatus", "there are revocation lists, but none of the certificate's issuer"),
     ("CertExpired", "renew the certificate, or set the clock"),
 ];
 

@@ -12,9 +12,10 @@ use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilde
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
 use serde::Serialize;
 
 use crate::client::{MAX_REPLY_BYTES, Timeouts};
@@ -25,6 +26,22 @@ use crate::{ClientError, SetupError, WipingBuf};
 const POOL_IDLE: Duration = Duration::from_secs(20);
 /// The most idle connections that are kept.
 const POOL_SIZE: usize = 32;
+
+/// Whose certificates a server may show.
+pub struct Trust {
+    /// The roots that sign them; at least one.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// Which of them are no longer good, as their issuers say (RFC 5280, section 5). If there are any lists, there must
+    /// be one of every issuer in a server's chain; one past its `nextUpdate` still counts.
+    pub crls: Vec<CertificateRevocationListDer<'static>>,
+}
+
+impl Trust {
+    /// All that `roots` sign: nothing is revoked.
+    pub fn of(roots: Vec<CertificateDer<'static>>) -> Self {
+        Self { roots, crls: Vec::new() }
+    }
+}
 
 /// JSON over HTTP/1.1 over TLS 1.2 or 1.3, to one server, with a client certificate.
 pub struct MutualTlsClient {
@@ -41,7 +58,7 @@ impl MutualTlsClient {
     pub fn new(
         address: &str,
         server_name: Option<&str>,
-        roots: Vec<CertificateDer<'static>>,
+        trust: Trust,
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
         timeouts: Timeouts,
@@ -51,7 +68,7 @@ impl MutualTlsClient {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(timeouts.connect));
-        let mut connector = HttpsConnectorBuilder::new().with_tls_config(tls_config(roots, chain, key)?).https_only();
+        let mut connector = HttpsConnectorBuilder::new().with_tls_config(tls_config(trust, chain, key)?).https_only();
         if let Some(name) = server_name {
             let name = ServerName::try_from(name.to_owned())
                 .map_err(|error| SetupError::Address { address: name.to_owned(), reason: error.to_string() })?;
@@ -178,22 +195,27 @@ fn parse_address(address: &str) -> Result<(String, String), SetupError> {
 }
 
 fn tls_config(
-    roots: Vec<CertificateDer<'static>>,
+    trust: Trust,
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
 ) -> Result<ClientConfig, SetupError> {
     let bad = |what, error: &rustls::Error| SetupError::Certificate { what, reason: in_words(error) };
     let mut store = RootCertStore::empty();
-    for root in roots {
+    for root in trust.roots {
         store.add(root).map_err(|error| bad("root certificate", &error))?;
     }
     if store.is_empty() {
         return Err(SetupError::Certificate { what: "root certificates", reason: "there is none".to_owned() });
     }
-    ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let servers = WebPkiServerVerifier::builder_with_provider(Arc::new(store), Arc::clone(&provider))
+        .with_crls(trust.crls)
+        .build()
+        .map_err(|error| SetupError::Certificate { what: "revocation lists", reason: in_words(&error) })?;
+    ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| bad("TLS library", &error))?
-        .with_root_certificates(store)
+        .with_webpki_verifier(servers)
         .with_client_auth_cert(chain, key)
         .map_err(|error| bad("certificate chain and private key", &error))
 }

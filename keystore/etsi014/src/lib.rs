@@ -37,7 +37,7 @@ mod wiping;
 pub use client::{DEFAULT_TIMEOUTS, KmeClient, MAX_REPLY_BYTES, Timeouts};
 pub use container::{BadContainer, DeliveredKey, KeyContainer};
 pub use error::{ClientError, SetupError};
-pub use https::MutualTlsClient;
+pub use https::{MutualTlsClient, Trust};
 pub use ids::{InvalidId, KmeId, MAX_ID_BYTES, SaeId};
 pub use types::{ErrorBody, Extension, KeyIdEntry, KeyIds, KeyRequest, Status, key_id_text, messages};
 pub use wiping::WipingBuf;

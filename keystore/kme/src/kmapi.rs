@@ -1,46 +1,91 @@
-//! What the peer KME asks of us.
+//! What a peer KME asks of us. Its ID, by its certificate, is the link; it can name no other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use vernam_etsi014::Extension;
+use tokio::time::timeout;
+use vernam_etsi014::{Extension, KmeId};
+use vernam_key::KeyId;
+use vernam_ledger::{ReserveError, Unavailable};
 
+use crate::current::Current;
 use crate::kme::Shared;
-use crate::reply::{Refusal, Reply};
-use crate::wire::{Ack, AckStatus, ExtKeys, Gone, Void, entries};
-use crate::{LinkState, ReserveError, input};
+use crate::reply::{BRIEF, Refusal, Reply};
+use crate::wire::{Ack, AckStatus, ExtKeys, Gone, SourceAnswer, SourceMessage, Void, entries};
+use crate::{KmeConfig, KmeEvent, LinkState, PeerConfig, input, report};
 
-use crate::api::BRIEF;
+/// When a master may ask again whose keys nobody collects.
+const MASTER_FULL: Duration = Duration::from_mins(1);
 
-/// `ext_keys`: holds keys ready for a slave here.
-pub(crate) fn ext_keys(shared: &Shared, body: &[u8]) -> Result<Reply, Refusal> {
-    let ExtKeys { master, slaves, keys } = parse(body)?;
-    let [slave] = slaves.as_slice() else {
-        return Err(Refusal::bad_request("exactly one target_SAE_ID is supported"));
-    };
-    let config = &shared.config;
-    if !config.peer.saes.contains(&master) || !config.saes.contains(slave) {
+/// `ext_keys`: holds keys ready for slaves here.
+pub(crate) async fn ext_keys(
+    shared: &Arc<Shared>,
+    current: &Current,
+    link: &KmeId,
+    body: &[u8],
+) -> Result<Reply, Refusal> {
+    let request: ExtKeys = parse(body)?;
+    let peer = current.config.peer(link).ok_or_else(|| Refusal::unauthorized("this KME has no link to you"))?;
+    check(&current.config, peer, &request)?;
+    let (here, link) = (Arc::clone(shared), link.clone());
+    let reserved = shared.to_the_end(async move { reserve(&here, &link, request).await }).await;
+    reserved.unwrap_or_else(|| Err(Refusal::unclear("this KME has a fault; tell its operator")))
+}
+
+fn check(config: &KmeConfig, peer: &PeerConfig, request: &ExtKeys) -> Result<(), Refusal> {
+    let ExtKeys { master, slaves, keys } = request;
+    let limits = &config.limits;
+    let once: BTreeSet<_> = slaves.iter().collect();
+    if slaves.is_empty() || once.len() != slaves.len() || slaves.len() > limits.max_sae_id_count as usize + 1 {
+        let most = limits.max_sae_id_count + 1;
+        return Err(Refusal::bad_request(format!("target_SAE_IDs must be 1 to {most} different SAEs here")));
+    }
+    if let Some(slave) = slaves.iter().find(|slave| !peer.saes.contains(master) || !config.serves(slave)) {
         return Err(Refusal::bad_request(format!("there is no route from {master} there to {slave} here")));
     }
-    let sizes = u64::from(config.limits.min_key_size)..=u64::from(config.limits.max_key_size);
+    let sizes = u64::from(limits.min_key_size)..=u64::from(limits.max_key_size);
     if keys.is_empty()
-        || keys.len() > config.limits.max_key_per_request as usize
+        || keys.len() > limits.max_key_per_request as usize
         || keys.iter().any(|key| !sizes.contains(&(key.len() * 8)))
     {
         return Err(Refusal::bad_request("the number or the size of the keys is beyond the limits here"));
     }
-    let mut ledger = shared.ledger();
-    if !ledger.is_reserved(&master, slave, &keys) {
-        let report = shared.link_report();
-        if report.state == LinkState::Alarm {
-            return Err(Refusal::unavailable(report.reason.clone(), BRIEF).detail(report.to_extension()));
-        }
+    if keys.iter().any(|key| key.wrapped.as_ref().is_some_and(|wrapped| wrapped.len() as u64 != key.len())) {
+        return Err(Refusal::bad_request("a wrapped key must be as long as its pad"));
     }
-    match ledger.reserve(&master, slave, &keys, shared.now()) {
-        Ok(()) => {
-            let key_ids = entries(keys.iter().map(|key| key.key_id));
-            Ok(Reply::json(&Ack { key_ids, ack_status: AckStatus::Reserved }))
+    Ok(())
+}
+
+async fn reserve(shared: &Shared, link: &KmeId, request: ExtKeys) -> Result<Reply, Refusal> {
+    let ExtKeys { master, slaves, keys } = request;
+    let (report, now, is_shared) = (shared.report(link), shared.now(), shared.ledger.is_shared());
+    let ids: Vec<KeyId> = keys.iter().map(|key| key.key_id).collect();
+    let (of, to, by) = (link.clone(), slaves.clone(), master.clone());
+    let reserved = shared.ledger.run(move |book| {
+        // What was granted before the alarm stays granted: the peer's question was repeated.
+        let mut alarm = Some(report.clone()).filter(|report| report.state == LinkState::Alarm);
+        if alarm.is_none() && is_shared {
+            alarm = report::stored_alarm(book, &of)?;
         }
-        Err(error) => {
-            let refusal = Refusal::unavailable(error.to_string(), BRIEF);
+        if let Some(alarm) = alarm
+            && !book.is_reserved(&of, &by, &to, &keys)?
+        {
+            return Ok(Err(alarm));
+        }
+        book.reserve(&of, &by, &to, &keys, now).map(Ok)
+    });
+    match reserved.await {
+        Ok(Ok(Ok(()))) => {
+            shared.tell(&KmeEvent::Reserved { link, master: &master, slaves: &slaves, keys: &ids });
+            Ok(Reply::json(&Ack { key_ids: entries(ids), ack_status: AckStatus::Reserved }))
+        }
+        Ok(Err(alarm)) => Err(Refusal::unavailable(alarm.reason.clone(), BRIEF).detail(alarm.to_extension())),
+        Ok(Ok(Err(error))) => {
+            // Until its slaves have collected, or an operator has seen to it.
+            let wait = if matches!(error, ReserveError::MasterFull(_)) { MASTER_FULL } else { BRIEF };
+            let refusal = Refusal::unavailable(error.to_string(), wait);
             let ReserveError::Gone(ids) = error else { return Err(refusal) };
             let gone = serde_json::to_value(Gone { key_ids: entries(ids) });
             Err(match gone {
@@ -48,29 +93,59 @@ pub(crate) fn ext_keys(shared: &Shared, body: &[u8]) -> Result<Reply, Refusal> {
                 _ => refusal,
             })
         }
+        // A commit that failed may have reached the disk, and a ledger that ended may have written before it did: the peer
+        // must not take the bits back.
+        Err(error @ (Unavailable::Storage(_) | Unavailable::Closed)) => {
+            tracing::error!(%error, "the peer's keys cannot be reserved");
+            Err(Refusal::unclear("this KME cannot write its ledger, and may or may not hold the keys"))
+        }
+        Err(error) => Err(Refusal::no_ledger(&error)),
     }
 }
 
 /// `ack`: the masters there have these keys.
-pub(crate) fn ack(shared: &Shared, body: &[u8]) -> Result<Reply, Refusal> {
+pub(crate) async fn ack(shared: &Shared, link: &KmeId, body: &[u8]) -> Result<Reply, Refusal> {
     let ack: Ack = parse(body)?;
     if ack.ack_status != AckStatus::Delivered {
         return Err(Refusal::bad_request("ack_status must be \u{201c}delivered\u{201d}"));
     }
     let ids: Vec<_> = ack.key_ids.iter().map(|entry| entry.key_id).collect();
-    shared.ledger().confirm(&ids, shared.now());
-    Ok(Reply::json(&Extension::new()))
+    let (link, now) = (link.clone(), shared.now());
+    done(shared.ledger.run(move |book| book.confirm(&link, &ids, now)).await)
 }
 
 /// `void`: these keys and positions will not be used.
-pub(crate) fn void(shared: &Shared, body: &[u8]) -> Result<Reply, Refusal> {
+pub(crate) async fn void(shared: &Shared, link: &KmeId, body: &[u8]) -> Result<Reply, Refusal> {
     let Void { keys, extents } = parse(body)?;
-    let mut ledger = shared.ledger();
-    ledger.void(&keys);
-    for extent in extents {
-        ledger.void_extent(extent);
+    let (of, voided) = (link.clone(), keys.len() as u64);
+    let done = done(
+        shared
+            .ledger
+            .run(move |book| {
+                book.void(&of, &keys)?;
+                extents.iter().try_for_each(|extent| book.void_extent(&of, *extent))
+            })
+            .await,
+    )?;
+    if voided > 0 {
+        shared.tell(&KmeEvent::Voided { link: Some(link), keys: voided, why: "the peer KME will not deliver them" });
     }
-    Ok(Reply::json(&Extension::new()))
+    Ok(done)
+}
+
+/// `vernam_source`: a word from the other end of the link's key source.
+pub(crate) async fn source(shared: &Shared, current: &Current, link: &KmeId, body: &[u8]) -> Result<Reply, Refusal> {
+    let SourceMessage { message } = parse(body)?;
+    let nobody = || Refusal::unavailable("no key source of this link answers here", BRIEF);
+    let talk = shared.desk(link).talk().ok_or_else(nobody)?;
+    let late = |_late| Refusal::unavailable("the key source of this link does not answer in time here", BRIEF);
+    let answer = timeout(current.config.limits.peer_timeout, talk.answer(message)).await.map_err(late)?;
+    let answer = answer.map_err(|words| Refusal::unavailable(words, BRIEF))?;
+    Ok(Reply::json(&SourceAnswer { answer }))
+}
+
+fn done(result: Result<(), Unavailable>) -> Result<Reply, Refusal> {
+    result.map(|()| Reply::json(&Extension::new())).map_err(|error| Refusal::no_ledger(&error))
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {

@@ -1,8 +1,8 @@
-//! A key management entity (KME): an ETSI GS QKD 014 V1.1.1 server fed by a QKD link.
+//! A key management entity (KME): an ETSI GS QKD 014 V1.1.1 server fed by QKD links.
 //!
-//! A [`Kme`] takes the blocks of a link, and hands keys to SAEs over HTTPS with certificates on both sides; it settles
-//! with the KME at the far end who gets which bits. It does not make key, knows one link and one peer (no relaying),
-//! and holds everything in memory: what is in store is lost with the process, and never delivered twice.
+//! A [`Kme`] takes the blocks of its links, and hands keys to SAEs over HTTPS with certificates on both sides; it
+//! settles with the KMEs at the far ends who gets which bits. Who has what stands in a `vernam_ledger::Ledger`, durable
+//! before anybody is told. It does not make key, and it relays no further than from one of its links to another.
 //!
 //! ```text
 //!        link block n ──────────────┐            ┌────────────── link block n
@@ -15,42 +15,69 @@
 //! ```no_run
 //! use vernam_key::SecretBytes;
 //! use vernam_kme::{Kme, KmeConfig, PeerConfig, TlsIdentity};
+//! use vernam_ledger::Ledger;
 //!
-//! # async fn example(tls: TlsIdentity, block: SecretBytes) -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn example(ledger: Ledger, tls: TlsIdentity, block: SecretBytes) -> Result<(), Box<dyn std::error::Error>> {
 //! let peer = PeerConfig::new("kme-b".parse()?, "kme-b.example:8443", ["bob".parse()?]);
-//! let kme = Kme::new(KmeConfig::new("kme-a".parse()?, ["alice".parse()?], peer))?;
-//! kme.deposit(1, block)?; // the far end deposits the same bits under the same number
+//! let link = peer.kme_id.clone();
+//! let kme = Kme::new(KmeConfig::new("kme-a".parse()?, ["alice".parse()?], [peer]), ledger)?;
+//! kme.deposit(&link, 1, block).await?; // the far end deposits the same bits under the same number
 //! let listener = tokio::net::TcpListener::bind("0.0.0.0:8443").await?;
-//! let serving = kme.serve(listener, &tls, async { /* resolves when it is time to stop */ })?;
+//! let serving = kme.serve(listener, tls, async { /* resolves when it is time to stop */ })?;
 //! serving.finished().await;
-//! assert!(kme.accounting().balances());
+//! assert!(kme.accounting_now(&link).await?.balances());
+//! kme.ledger().close().await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! [`Ledger`] decides, without sockets or clock; the rest carries its decisions out. Start reading there.
+//! `agree` is the heart: how keys are cut, reserved at every KME concerned, and delivered. Start reading there.
 
+mod agree;
 mod api;
+mod audit;
 mod config;
+mod current;
+mod desk;
+mod events;
+mod feed;
+mod house;
 mod identity;
 mod input;
 mod kmapi;
 mod kme;
-mod ledger;
 mod link;
+mod mend;
+mod metrics;
 mod outbox;
 mod peer;
+mod policy;
 mod reply;
+mod report;
 mod route;
+mod seats;
 mod server;
+pub mod settings;
+mod source;
+pub mod sources;
+mod stall;
+#[cfg(test)]
+mod testing;
+mod tls;
 mod turns;
 mod wire;
+mod wish;
 
+pub use audit::{Audit, AuditError, AuditReport, Broken, DeriveKey, PURPOSE as AUDIT_PURPOSE, verify_audit};
 pub use config::{Choices, KmeConfig, KmeError, Limits, PeerConfig, TlsIdentity};
-pub use kme::Kme;
-pub use ledger::{
-    Accounting, CollectError, Cut, DepositError, Deposited, Extent, KeyPositions, Ledger, LedgerLimits, ReserveError,
-    Short,
+pub use events::{Endpoint, KmeEvent, Observer};
+pub use identity::{
+    Caller, Certificate, Finding, InspectError, Inspection, NameKind, Recognised, Rule, inspect, read_certificates,
+    recognise,
 };
+pub use kme::{Clock, DepositRefused, Kme};
 pub use link::{LinkReport, LinkState};
+pub use metrics::{Metrics, MetricsPage, Readiness, serve_metrics};
+pub use policy::{Denied, Grant, Policy, PolicyConfig, PolicyError, PoolView, SaePolicy};
 pub use server::KmeHandle;
+pub use source::{KeySource, Settled, SourceEvent, SourceFuture, SourceTalk};

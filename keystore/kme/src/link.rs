@@ -1,11 +1,11 @@
 //! What the KME knows of its quantum link: said to it by the link, passed on in Status.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vernam_etsi014::Extension;
 
 /// The condition of the link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkState {
     /// It makes key.
@@ -17,7 +17,7 @@ pub enum LinkState {
 }
 
 /// The link's own report.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LinkReport {
     /// Its condition.
     pub state: LinkState,

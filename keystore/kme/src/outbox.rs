@@ -1,83 +1,81 @@
-//! What the peer must still be told. Kept until it has heard it.
+//! Tells a peer what the ledger says it must still be told, in order, until it has heard it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use vernam_etsi014::{ClientError, KmeId};
+use vernam_ledger::{Message, Outgoing, Unavailable};
 
-use tokio::sync::Notify;
-use vernam_key::KeyId;
+use crate::desk::Desk;
+use crate::kme::Shared;
+use crate::peer::Peer;
 
-use crate::{Extent, KeyPositions};
+/// The most messages that are read at once.
+const BATCH: u32 = 512;
+/// The most keys and positions in one call.
+const MOST_PIECES: usize = 8_192;
 
-/// The most messages of each kind that are kept for a peer that is away. Beyond this the oldest are dropped: the peer
-/// then lets the keys expire, which costs key and is safe.
-const MAX_KEPT: usize = 1 << 16;
-
-#[derive(Default)]
-pub(crate) struct Outbox {
-    messages: Mutex<Messages>,
-    news: Notify,
+/// The peer has not heard everything.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unheard {
+    #[error(transparent)]
+    Ledger(#[from] Unavailable),
+    #[error(transparent)]
+    Peer(#[from] ClientError),
 }
 
-#[derive(Default)]
-pub(crate) struct Messages {
-    pub(crate) voids: Vec<KeyPositions>,
-    pub(crate) extents: Vec<Extent>,
-    pub(crate) delivered: Vec<KeyId>,
-}
-
-impl Outbox {
-    /// Changes the messages and wakes who sends them.
-    pub(crate) fn post(&self, change: impl FnOnce(&mut Messages)) {
-        let mut messages = self.lock();
-        change(&mut messages);
-        let Messages { voids, extents, delivered } = &mut *messages;
-        keep_newest(voids);
-        keep_newest(extents);
-        keep_newest(delivered);
-        drop(messages);
-        self.news.notify_one();
-    }
-
-    pub(crate) fn has_voids(&self) -> bool {
-        !self.lock().voids.is_empty()
-    }
-
-    /// Takes up to `max` messages of each kind; what is not sent comes back with [`Self::post`].
-    pub(crate) fn take(&self, max: usize) -> Messages {
-        let mut messages = self.lock();
-        Messages {
-            voids: first(&mut messages.voids, max),
-            extents: first(&mut messages.extents, max),
-            delivered: first(&mut messages.delivered, max),
+/// Sends until the outbox of `link` is empty. One at a time: holds the desk's `sending`.
+pub(crate) async fn empty(shared: &Shared, link: &KmeId, peer: &Peer, desk: &Desk) -> Result<(), Unheard> {
+    let _one_at_a_time = desk.sending.lock().await;
+    loop {
+        let doubts = desk.doubts();
+        let of = link.clone();
+        let mut waiting = shared.ledger.run(move |book| book.outbox(&of, BATCH)).await?;
+        if waiting.is_empty() {
+            desk.settle(doubts);
+            return Ok(());
+        }
+        while !waiting.is_empty() {
+            let rest = waiting.split_off(length_of_call(&waiting));
+            say(shared, peer, desk, waiting).await?;
+            waiting = rest;
         }
     }
+}
 
-    pub(crate) async fn news(&self) {
-        self.news.notified().await;
-    }
+/// How many of the first messages go into one call: those of one kind, up to a size.
+fn length_of_call(messages: &[Outgoing]) -> usize {
+    let is_ack = |outgoing: &Outgoing| matches!(outgoing.message, Message::Delivered(_));
+    let first = messages.first().map(is_ack);
+    let mut pieces = 0;
+    let fits = |outgoing: &&Outgoing| {
+        pieces += pieces_of(&outgoing.message);
+        Some(is_ack(outgoing)) == first && pieces <= MOST_PIECES
+    };
+    messages.iter().take_while(fits).count().max(1)
+}
 
-    fn lock(&self) -> MutexGuard<'_, Messages> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+fn pieces_of(message: &Message) -> usize {
+    match message {
+        Message::Delivered(ids) => ids.len(),
+        Message::Void(keys) => keys.iter().map(|key| 1 + key.extents.len()).sum(),
+        Message::VoidExtent(_) => 1,
     }
 }
 
-impl Messages {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.voids.is_empty() && self.extents.is_empty() && self.delivered.is_empty()
+/// One call. What the peer calls malformed it will call malformed again: then each message is sent alone, and the one
+/// that is not understood is dropped, so that it does not keep the others.
+async fn say(shared: &Shared, peer: &Peer, desk: &Desk, messages: Vec<Outgoing>) -> Result<(), Unheard> {
+    match peer.tell(messages.iter().map(|outgoing| &outgoing.message)).await {
+        Err(ClientError::Refused { status: 400, message, .. }) if messages.len() == 1 => {
+            tracing::warn!(%message, "the peer KME does not understand a message, which is dropped; same versions?");
+            desk.drop_message();
+        }
+        Err(ClientError::Refused { status: 400, .. }) => {
+            for one in messages {
+                Box::pin(say(shared, peer, desk, vec![one])).await?;
+            }
+            return Ok(());
+        }
+        told => told?,
     }
-
-    /// Puts what was not sent back, before what came since.
-    pub(crate) fn put_back(&mut self, unsent: Self) {
-        self.voids.splice(0..0, unsent.voids);
-        self.extents.splice(0..0, unsent.extents);
-        self.delivered.splice(0..0, unsent.delivered);
-    }
-}
-
-fn first<T>(all: &mut Vec<T>, max: usize) -> Vec<T> {
-    all.drain(..all.len().min(max)).collect()
-}
-
-fn keep_newest<T>(all: &mut Vec<T>) {
-    let excess = all.len().saturating_sub(MAX_KEPT);
-    all.drain(..excess);
+    let heard: Vec<i64> = messages.iter().map(|outgoing| outgoing.seq).collect();
+    Ok(shared.ledger.run(move |book| book.heard(&heard)).await?)
 }

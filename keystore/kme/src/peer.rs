@@ -1,27 +1,23 @@
-//! Calls to the KME at the far end.
+//! Calls to the KME at the far end of one link.
 
 use std::time::Duration;
 
-use rustls_pki_types::PrivateKeyDer;
-use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::timeout;
-use vernam_etsi014::{ClientError, Extension, MutualTlsClient, SaeId, SetupError, Timeouts};
+use serde_json::Value;
+use vernam_etsi014::{ClientError, Extension, MutualTlsClient, SaeId, SetupError, Timeouts, Trust};
 use vernam_key::KeyId;
+use vernam_ledger::{KeyPositions, Message};
 
-use crate::outbox::{Messages, Outbox};
 use crate::turns::Turns;
-use crate::wire::{ACK, Ack, AckStatus, EXT_KEYS, ExtKeys, Gone, VOID, Void, entries};
-use crate::{KeyPositions, KmeConfig, TlsIdentity};
-
-/// The most messages of one kind in one call.
-const BATCH: usize = 1024;
+use crate::wire::{
+    ACK, Ack, AckStatus, EXT_KEYS, ExtKeys, Gone, SOURCE, SourceAnswer, SourceMessage, VOID, Void, entries,
+};
+use crate::{KmeConfig, PeerConfig, TlsIdentity};
 
 /// The peer, as a server.
 pub(crate) struct Peer {
     client: MutualTlsClient,
-    /// Of the requests under way.
+    /// Of the requests under way: for each peer apart, so that one that hangs blocks no other.
     pub(crate) turns: Turns,
-    sending: Mutex<()>,
 }
 
 /// What became of a wish to reserve.
@@ -37,25 +33,19 @@ pub(crate) enum Outcome {
 }
 
 impl Peer {
-    pub(crate) fn new(config: &KmeConfig, tls: &TlsIdentity) -> Result<Self, SetupError> {
+    pub(crate) fn new(config: &KmeConfig, peer: &PeerConfig, tls: &TlsIdentity) -> Result<Self, SetupError> {
         let limits = &config.limits;
         let timeouts = Timeouts { connect: limits.peer_connect_timeout, request: limits.peer_timeout };
-        let name = config.peer.server_name.as_deref().unwrap_or(config.peer.kme_id.as_str());
-        let key: PrivateKeyDer<'static> = tls.key.clone_key();
-        let client = MutualTlsClient::new(
-            &config.peer.authority,
-            Some(name),
-            tls.roots.clone(),
-            tls.chain.clone(),
-            key,
-            timeouts,
-        )?;
-        Ok(Self { client, turns: Turns::new(config), sending: Mutex::new(()) })
+        let name = peer.server_name.as_deref().unwrap_or(peer.kme_id.as_str());
+        let trust = Trust { roots: tls.roots.clone(), crls: tls.crls.clone() };
+        let (chain, key) = (tls.chain.clone(), tls.key.clone_key());
+        let client = MutualTlsClient::new(&peer.authority, Some(name), trust, chain, key, timeouts)?;
+        Ok(Self { client, turns: Turns::new(config) })
     }
 
-    /// Asks the peer to hold `keys` ready for `slave`.
-    pub(crate) async fn reserve(&self, master: &SaeId, slave: &SaeId, keys: Vec<KeyPositions>) -> Outcome {
-        let request = ExtKeys { master: master.clone(), slaves: vec![slave.clone()], keys };
+    /// Asks the peer to hold `keys` ready for `slaves`.
+    pub(crate) async fn reserve(&self, master: &SaeId, slaves: Vec<SaeId>, keys: Vec<KeyPositions>) -> Outcome {
+        let request = ExtKeys { master: master.clone(), slaves, keys };
         match self.client.post_json(EXT_KEYS, &request).await {
             Ok(body) => match serde_json::from_slice::<Ack>(body.as_ref()) {
                 Ok(ack) if ack.ack_status == AckStatus::Reserved && acknowledges(&ack, &request) => Outcome::Reserved,
@@ -72,57 +62,33 @@ impl Peer {
         }
     }
 
-    /// Tells the peer all that it must still be told. What it does not hear stays in the outbox.
-    pub(crate) async fn send(&self, outbox: &Outbox) -> Result<(), ClientError> {
-        self.send_holding(self.sending.lock().await, outbox).await
-    }
-
-    /// As [`Self::send`], for a caller with little time while others may be sending to a peer that hangs.
-    pub(crate) async fn send_within(&self, patience: Duration, outbox: &Outbox) -> Result<(), String> {
-        // Only the wait may be cut short: what is being sent must come back to the outbox.
-        let lock = timeout(patience, self.sending.lock()).await.map_err(|_late| "it is slow to answer".to_owned())?;
-        self.send_holding(lock, outbox).await.map_err(|error| error.to_string())
-    }
-
-    async fn send_holding(&self, _one_at_a_time: MutexGuard<'_, ()>, outbox: &Outbox) -> Result<(), ClientError> {
-        loop {
-            let mut messages = outbox.take(BATCH);
-            if messages.is_empty() {
-                return Ok(());
-            }
-            if let Err(error) = self.send_batch(&mut messages).await {
-                outbox.post(|kept| kept.put_back(messages));
-                return Err(error);
+    /// Says `messages` in one call. They are all acknowledgements, or all voids.
+    pub(crate) async fn tell(&self, messages: impl Iterator<Item = &Message>) -> Result<(), ClientError> {
+        let (mut delivered, mut void) = (Vec::new(), Void::default());
+        for message in messages {
+            match message {
+                Message::Delivered(ids) => delivered.extend(ids),
+                Message::Void(keys) => void.keys.extend(keys.iter().cloned()),
+                Message::VoidExtent(extent) => void.extents.push(*extent),
             }
         }
-    }
-
-    /// Takes out of `messages` what the peer has heard.
-    async fn send_batch(&self, messages: &mut Messages) -> Result<(), ClientError> {
-        if !messages.voids.is_empty() || !messages.extents.is_empty() {
-            let void = Void { keys: messages.voids.clone(), extents: messages.extents.clone() };
-            heard(self.client.post_json(VOID, &void).await)?;
-            messages.voids.clear();
-            messages.extents.clear();
+        if !void.keys.is_empty() || !void.extents.is_empty() {
+            self.client.post_json(VOID, &void).await?;
         }
-        if !messages.delivered.is_empty() {
-            let key_ids = entries(messages.delivered.iter().copied());
-            heard(self.client.post_json(ACK, &Ack { key_ids, ack_status: AckStatus::Delivered }).await)?;
-            messages.delivered.clear();
+        if !delivered.is_empty() {
+            let ack = Ack { key_ids: entries(delivered), ack_status: AckStatus::Delivered };
+            self.client.post_json(ACK, &ack).await?;
         }
         Ok(())
     }
-}
 
-/// A peer that calls a message malformed will do so again: it counts as heard.
-fn heard<T>(answer: Result<T, ClientError>) -> Result<(), ClientError> {
-    match answer {
-        Ok(_) => Ok(()),
-        Err(ClientError::Refused { status: 400, message, .. }) => {
-            tracing::warn!(%message, "the peer KME does not understand us; are the versions the same?");
-            Ok(())
-        }
-        Err(error) => Err(error),
+    /// Says `message` to the other end of the link's key source. The error is for people.
+    pub(crate) async fn ask_source(&self, message: Value) -> Result<Value, String> {
+        let body =
+            self.client.post_json(SOURCE, &SourceMessage { message }).await.map_err(|error| error.to_string())?;
+        let answer: SourceAnswer = serde_json::from_slice(body.as_ref())
+            .map_err(|error| format!("the peer KME's answer is malformed: {error}"))?;
+        Ok(answer.answer)
     }
 }
 

@@ -9,17 +9,9 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use vernam_etsi014::{ClientError, DeliveredKey};
-use vernam_key::SecretBytes;
-use vernam_kme::{Deposited, Kme, KmeConfig, LinkState, PeerConfig};
-use world::{World, report, sae};
-
-fn unavailable(result: Result<Vec<DeliveredKey>, ClientError>) -> String {
-    match result {
-        Err(ClientError::Refused { status: 503, message, retry_after: Some(_), .. }) => message,
-        Err(other) => panic!("not 503: {other}"),
-        Ok(_) => panic!("granted"),
-    }
-}
+use vernam_kme::{KmeConfig, LinkState, PeerConfig};
+use vernam_ledger::{Deposited, LedgerLimits};
+use world::{TWO, World, report, sae, unavailable};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_masters_never_share_a_bit() {
@@ -27,7 +19,7 @@ async fn two_masters_never_share_a_bit() {
     const ROUNDS: usize = 4;
     let mut world = World::new().await;
     for _ in 0..4 {
-        world.make_block();
+        world.make_block().await;
     }
     let (alice, bob) = (Arc::new(world.alice()), Arc::new(world.bob()));
     let mut tasks = tokio::task::JoinSet::new();
@@ -62,7 +54,7 @@ async fn two_masters_never_share_a_bit() {
             assert!(batch.iter().zip(&received).all(same));
         }
     }
-    let (a, b) = (world.a.accounting(), world.b.accounting());
+    let (a, b) = world.books().await;
     assert_eq!((a.delivered_to_master, b.delivered_to_master), (b.delivered_to_slave, a.delivered_to_slave));
     assert_eq!((a.voided, b.voided, a.reserved, b.reserved), (0, 0, 0, 0));
     assert_eq!((a.pooled_own, a.pooled_peer), (b.pooled_peer, b.pooled_own));
@@ -72,21 +64,21 @@ async fn two_masters_never_share_a_bit() {
 #[tokio::test]
 async fn a_peer_that_is_down_costs_no_key() {
     let mut world = World::new().await;
-    world.make_block();
+    world.make_block().await;
     let alice = world.alice();
     let key = alice.enc_keys(&sae("bob"), 1, 256).await.unwrap().remove(0);
     world.stop_b().await;
-    let before = world.b.accounting();
+    let before = world.b().books().await;
     for _ in 0..3 {
         let words = unavailable(alice.enc_keys(&sae("bob"), 1, 256).await);
         assert!(words.contains("bob"), "{words}");
     }
-    world.start_b().await;
+    world.start_b();
     let later = alice.enc_keys(&sae("bob"), 1, 256).await.unwrap().remove(0);
     let got = world.bob().dec_keys(&sae("alice"), &[later.key_id, key.key_id]).await.unwrap();
     assert_eq!(got[0].key.expose("test"), later.key.expose("test"));
     assert_eq!(got[1].key.expose("test"), key.key.expose("test"));
-    let (a, b) = (world.a.accounting(), world.b.accounting());
+    let (a, b) = world.books().await;
     assert_eq!((a.pooled_own, a.voided), (b.pooled_peer, b.voided), "nothing leaked; {before:?}");
     world.end().await;
 }
@@ -94,21 +86,20 @@ async fn a_peer_that_is_down_costs_no_key() {
 #[tokio::test]
 async fn who_stands_in_for_the_peer_gets_nothing() {
     let mut world = World::new().await;
-    world.make_block();
-    let before = world.a.accounting();
+    world.make_block().await;
+    let before = world.a().books().await;
     world.stop_b().await;
-    let listener = tokio::net::TcpListener::bind(world.b_addr).await.unwrap();
-    world.b_server = Some(world::serve(&world.b, listener, &world.ca, "bob")); // of the same network, but not kme-b
+    world.sites[1].serve_as(&world.ca, "bob"); // of the same network, but not kme-b
     unavailable(world.alice().enc_keys(&sae("bob"), 1, 256).await);
-    assert_eq!(world.a.accounting(), before);
+    assert_eq!(world.a().books().await, before);
     world.end().await;
 }
 
 #[tokio::test]
 async fn nonsense_from_the_peer_is_refused_and_changes_nothing() {
     let mut world = World::new().await;
-    world.make_block();
-    let before = world.a.accounting();
+    world.make_block().await;
+    let before = world.a().books().await;
     let id = "bc490419-7d60-487f-adc1-4ddcc177c139";
     let ask = |master: &str, slaves: &str, extents: &str| {
         format!(
@@ -121,37 +112,39 @@ async fn nonsense_from_the_peer_is_refused_and_changes_nothing() {
         ("/kmapi/v1/ext_keys", "nonsense".to_owned(), 400),
         ("/kmapi/v1/ext_keys", ask("mallory", r#"["alice"]"#, fits), 400),
         ("/kmapi/v1/ext_keys", ask("bob", r#"["mallory"]"#, fits), 400),
-        ("/kmapi/v1/ext_keys", ask("bob", r#"["alice","carol"]"#, fits), 400),
+        ("/kmapi/v1/ext_keys", ask("bob", r#"["alice","alice"]"#, fits), 400),
+        ("/kmapi/v1/ext_keys", ask("bob", r#"["alice","bob"]"#, fits), 400),
+        ("/kmapi/v1/ext_keys", ask("bob", "[]", fits), 400),
         ("/kmapi/v1/ext_keys", ask("bob", r#"["alice"]"#, "[]"), 400),
         ("/kmapi/v1/ext_keys", ask("bob", r#"["alice"]"#, ours), 503),
         ("/kmapi/v1/ack", format!(r#"{{"key_IDs":[{{"key_ID":"{id}"}}],"ack_status":"reserved"}}"#), 400),
         ("/kmapi/v1/ack", format!(r#"{{"key_IDs":[{{"key_ID":"{id}"}}],"ack_status":"delivered"}}"#), 200),
         ("/kmapi/v1/void", "[]".repeat(9), 400),
     ] {
-        let answer = world.raw(Some("kme-b"), world.a_addr, &world::post(path, &body)).await.unwrap();
+        let answer = world.raw(Some("kme-b"), world.a().addr, &world::post(path, &body)).await.unwrap();
         assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
         assert!(status == 200 || !answer.message().is_empty());
     }
-    assert_eq!(world.a.accounting(), before);
+    assert_eq!(world.a().books().await, before);
     world.end().await;
 }
 
 #[tokio::test]
 async fn a_key_whose_fate_is_unclear_is_erased_at_both_ends() {
     let mut world = World::with(|config| config.limits.peer_timeout = Duration::from_millis(300)).await;
-    world.make_block();
+    world.make_block().await;
     let alice = world.alice();
     alice.enc_keys(&sae("bob"), 1, 256).await.unwrap();
-    world.wire.mute(true);
+    world.wire().mute(true);
     // The first wish reaches B, whose answer is lost. The second is not even cut: B must hear of the first's end first.
     let words = unavailable(alice.enc_keys(&sae("bob"), 2, 256).await);
     assert!(words.contains("erased"), "{words}");
-    assert_eq!(world.a.accounting().voided, 512);
+    assert_eq!(world.a().books().await.voided, 512);
     unavailable(alice.enc_keys(&sae("bob"), 2, 256).await);
-    assert_eq!(world.a.accounting().voided, 512);
-    world.wire.mute(false);
+    assert_eq!(world.a().books().await.voided, 512);
+    world.wire().mute(false);
     alice.enc_keys(&sae("bob"), 1, 256).await.unwrap();
-    let (a, b) = (world.a.accounting(), world.b.accounting());
+    let (a, b) = world.books().await;
     assert_eq!((a.voided, b.voided, a.pooled_own), (512, 512, b.pooled_peer));
     assert_eq!((a.delivered_to_master, b.reserved), (512, 512));
     world.end().await;
@@ -160,11 +153,11 @@ async fn a_key_whose_fate_is_unclear_is_erased_at_both_ends() {
 #[tokio::test]
 async fn ends_out_of_step_find_each_other_again() {
     let mut world = World::new().await;
-    world.make_block();
-    world.make_block();
+    world.make_block().await;
+    world.make_block().await;
     // A has a block more than B: a wish that reaches into it waits, and costs nothing.
     let extra = vec![7; world::BLOCK];
-    world.a.deposit(2, SecretBytes::copy_of(&extra)).unwrap();
+    world.a().deposit("kme-b", 2, &extra).await;
     let alice = world.alice();
     let all_shared = u32::try_from(world::BLOCK).unwrap(); // half of two blocks
     for _ in 0..all_shared / 8192 {
@@ -172,11 +165,11 @@ async fn ends_out_of_step_find_each_other_again() {
     }
     let words = unavailable(alice.enc_keys(&sae("bob"), 1, 256).await);
     assert!(words.contains("not arrived"), "{words}");
-    assert_eq!(world.a.accounting().voided, 0);
+    assert_eq!(world.a().books().await.voided, 0);
     // B goes on without that block: the bits are of no use, and A finds it out by itself.
-    let next = SecretBytes::copy_of(&[9; 4096]);
-    world.b.deposit(3, SecretBytes::copy_of(&[9; 4096])).unwrap();
-    world.a.deposit(3, next).unwrap();
+    let next = [9; 4096];
+    world.b().deposit("kme-a", 3, &[9; 4096]).await;
+    world.a().deposit("kme-b", 3, &next).await;
     let mut keys = Vec::new();
     while keys.is_empty() {
         match alice.enc_keys(&sae("bob"), 1, 16_384).await {
@@ -186,7 +179,7 @@ async fn ends_out_of_step_find_each_other_again() {
         }
     }
     assert_eq!(keys[0].key.expose("test"), [9; 2048]);
-    assert!(world.a.accounting().voided > 0);
+    assert!(world.a().books().await.voided > 0);
     world.end().await;
 }
 
@@ -194,26 +187,25 @@ async fn ends_out_of_step_find_each_other_again() {
 async fn a_block_without_room_is_erased_at_both_ends() {
     let mut world = World::with(|config| {
         if config.id.as_str() == "kme-a" {
-            config.limits.ledger.max_pool_bits = 100;
+            config.limits.max_pool_bits = 100;
         }
     })
     .await;
     let bits = [5; 64];
-    let no_room = world.a.deposit(0, SecretBytes::copy_of(&bits)).unwrap();
-    assert!(matches!(no_room, Deposited::NoRoom(_)));
-    assert_eq!(world.b.deposit(0, SecretBytes::copy_of(&bits)), Ok(Deposited::Pooled));
-    world.a_server.take().unwrap().shutdown().await; // tells the peer before it ends
-    assert_eq!((world.a.accounting().voided, world.b.accounting().voided), (512, 512));
+    assert_eq!(world.a().deposit("kme-b", 0, &bits).await, Deposited::NoRoom);
+    assert_eq!(world.b().deposit("kme-a", 0, &bits).await, Deposited::Pooled);
+    world.sites[0].stop().await; // tells the peer before it ends
+    assert_eq!((world.a().books().await.voided, world.b().books().await.voided), (512, 512));
     world.end().await;
 }
 
 #[tokio::test]
 async fn an_alarm_stops_new_keys_and_says_why() {
     let mut world = World::new().await;
-    world.make_block();
+    world.make_block().await;
     let (alice, bob) = (world.alice(), world.bob());
     let early = alice.enc_keys(&sae("bob"), 1, 256).await.unwrap().remove(0);
-    world.a.set_link_report(report(LinkState::Alarm, "17 % of the bits are wrong: somebody may be listening"));
+    world.a().report(&report(LinkState::Alarm, "17 % of the bits are wrong: somebody may be listening"));
     match alice.enc_keys(&sae("bob"), 1, 256).await {
         Err(ClientError::Refused { status: 503, message, details, retry_after: Some(_) }) => {
             assert!(message.contains("somebody may be listening"), "{message}");
@@ -225,20 +217,20 @@ async fn an_alarm_stops_new_keys_and_says_why() {
     assert!(unavailable(bob.enc_keys(&sae("alice"), 1, 256).await).contains("somebody may be listening"));
     assert_eq!(alice.status(&sae("bob")).await.unwrap().status_extension.unwrap()["vernam_link"]["state"], "alarm");
     assert_eq!(bob.dec_keys(&sae("alice"), &[early.key_id]).await.unwrap().len(), 1, "reserved keys can be collected");
-    world.a.set_link_report(report(LinkState::Down, "no light"));
+    world.a().report(&report(LinkState::Down, "no light"));
     assert_eq!(alice.enc_keys(&sae("bob"), 1, 256).await.unwrap().len(), 1, "what is in store is good");
-    assert_eq!(world.a.accounting().voided, 0);
+    assert_eq!(world.a().books().await.voided, 0);
     world.end().await;
 }
 
 #[tokio::test]
 async fn a_shortage_is_503_with_numbers() {
     let mut world = World::new().await;
-    world.make_block();
-    let before = world.a.accounting();
+    world.make_block().await;
+    let before = world.a().books().await;
     let words = unavailable(world.alice().enc_keys(&sae("bob"), 128, 65_536).await);
     assert!(words.contains("8388608 bits were asked for and 262144 are in store"), "{words}");
-    assert_eq!(world.a.accounting(), before);
+    assert_eq!(world.a().books().await, before);
     world.end().await;
 }
 
@@ -250,41 +242,39 @@ async fn idle_connections_block_nobody() {
         config.limits.max_connections_per_caller = 5;
     })
     .await;
-    world.make_block();
+    world.make_block().await;
     let mut idle = Vec::new();
     for _ in 0..50 {
-        idle.push(TcpStream::connect(world.a_addr).await.unwrap());
+        idle.push(TcpStream::connect(world.a().addr).await.unwrap());
     }
     let mut silent = Vec::new();
     for _ in 0..5 {
         let alice = world.ca.issue("alice").unwrap();
-        silent.push(world::tls(Some(alice), world.ca.root(), world.a_addr, rustls::DEFAULT_VERSIONS).await.unwrap());
+        silent.push(world::tls(Some(alice), world.ca.root(), world.a().addr, rustls::DEFAULT_VERSIONS).await.unwrap());
     }
-    assert_eq!(world.client("carol", world.a_addr).enc_keys(&sae("bob"), 1, 256).await.unwrap().len(), 1);
+    assert_eq!(world.client("carol", world.a().addr).enc_keys(&sae("bob"), 1, 256).await.unwrap().len(), 1);
     world.end().await;
 }
 
 #[tokio::test]
 async fn a_caller_that_goes_away_leaves_the_books_in_order() {
     let mut world = World::new().await;
-    world.make_block();
+    world.make_block().await;
     let alice = world.alice();
     for _ in 0..20 {
         let slave = sae("bob");
         let wish = alice.enc_keys(&slave, 1, 256);
         let _gave_up = tokio::time::timeout(Duration::from_micros(300), wish).await;
     }
-    world.a_server.take().unwrap().shutdown().await; // lets what is under way end
-    let (a, b) = (world.a.accounting(), world.b.accounting());
+    world.sites[0].stop().await; // lets what is under way end
+    let (a, b) = world.books().await;
     assert_eq!((a.reserved, a.pooled_own, a.delivered_to_master), (0, b.pooled_peer, b.reserved + b.voided - a.voided));
     world.end().await;
 }
 
 /// Waits until A has set bits aside for a request of Alice, and asks B, whose answer is not heard.
 async fn one_hangs(world: &World) {
-    while world.a.accounting().reserved == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    world::until("A asks B", async || world.a().books().await.reserved > 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -297,8 +287,8 @@ async fn one_sae_whose_requests_hang_blocks_no_other() {
         config.limits.shutdown_grace = Duration::from_millis(100);
     })
     .await;
-    world.make_block();
-    world.wire.mute(true);
+    world.make_block().await;
+    world.wire().mute(true);
     let alice = Arc::new(world.alice());
     let hanging = Arc::clone(&alice);
     let hanging = tokio::spawn(async move { hanging.enc_keys(&sae("bob"), 1, 256).await.is_ok() });
@@ -307,8 +297,8 @@ async fn one_sae_whose_requests_hang_blocks_no_other() {
         let words = unavailable(alice.enc_keys(&sae("bob"), 1, 256).await);
         assert!(words.contains("alice") && words.contains("under way"), "{words}");
     }
-    world.wire.mute(false);
-    assert_eq!(world.client("carol", world.a_addr).enc_keys(&sae("bob"), 1, 256).await.unwrap().len(), 1);
+    world.wire().mute(false);
+    assert_eq!(world.client("carol", world.a().addr).enc_keys(&sae("bob"), 1, 256).await.unwrap().len(), 1);
     hanging.abort();
     world.end().await;
 }
@@ -322,8 +312,8 @@ async fn requests_that_were_given_up_while_they_waited_are_gone() {
         config.limits.peer_timeout = Duration::from_secs(3);
     })
     .await;
-    world.make_block();
-    world.wire.mute(true);
+    world.make_block().await;
+    world.wire().mute(true);
     let alice = Arc::new(world.alice());
     let hanging = Arc::clone(&alice);
     let hanging = tokio::spawn(async move { unavailable(hanging.enc_keys(&sae("bob"), 1, 256).await) });
@@ -333,10 +323,10 @@ async fn requests_that_were_given_up_while_they_waited_are_gone() {
     for wish in given_up {
         assert!(wish.await.is_err(), "it waits for its turn");
     }
-    world.wire.mute(false);
+    world.wire().mute(false);
     assert!(hanging.await.unwrap().contains("bob"));
-    world.client("carol", world.a_addr).enc_keys(&slave, 1, 256).await.unwrap();
-    assert_eq!(world.a.accounting().delivered_to_master, 256, "no key for those who had gone");
+    world.client("carol", world.a().addr).enc_keys(&slave, 1, 256).await.unwrap();
+    assert_eq!(world.a().books().await.delivered_to_master, 256, "no key for those who had gone");
     world.end().await;
 }
 
@@ -344,9 +334,30 @@ async fn requests_that_were_given_up_while_they_waited_are_gone() {
 fn shares_that_make_no_sense_are_refused() {
     for (all, share) in [(0, 0), (4, 5), (4, 0), (usize::MAX, 1)] {
         let peer = PeerConfig::new(world::kme_id("kme-b"), "127.0.0.1:1", [sae("bob")]);
-        let mut config = KmeConfig::new(world::kme_id("kme-a"), [sae("alice")], peer);
+        let mut config = KmeConfig::new(world::kme_id("kme-a"), [sae("alice")], [peer]);
         config.limits.max_peer_requests = all;
         config.limits.max_peer_requests_per_sae = share;
-        assert!(Kme::new(config).is_err(), "{all} {share}");
+        assert!(world::refuses(config), "{all} {share}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_nobody_collects_stop_their_own_master_alone() {
+    let limits = LedgerLimits { max_waiting_keys: 8, ..LedgerLimits::default() };
+    let mut world = World::of(TWO, limits, |_config| {}).await;
+    world.make_block().await;
+    let (alice, carol) = (world.alice(), world.client("carol", world.a().addr));
+    let keys = alice.enc_keys(&sae("bob"), 2, 256).await.unwrap();
+    let books = world.a().books().await;
+    let Err(ClientError::Refused { status, message, retry_after, .. }) = alice.enc_keys(&sae("bob"), 1, 256).await
+    else {
+        panic!("granted, or no answer");
+    };
+    let words = "the KME of bob cannot hold its keys ready: too many keys of alice wait to be collected here";
+    assert_eq!((status, message.as_str(), retry_after), (503, words, Some(Duration::from_mins(1))));
+    assert_eq!(world.a().books().await, books, "the bits went back");
+    carol.enc_keys(&sae("bob"), 2, 256).await.unwrap();
+    world.bob().dec_keys(&sae("alice"), &[keys[0].key_id]).await.unwrap();
+    alice.enc_keys(&sae("bob"), 1, 256).await.unwrap();
+    world.end().await;
 }

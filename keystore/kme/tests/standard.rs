@@ -7,20 +7,13 @@ use serde_json::{Value, json};
 use vernam_ca::LabCa;
 use vernam_etsi014::{ClientError, messages};
 use vernam_key::KeyId;
-use world::{World, get, post, raw, sae};
-
-fn refused(result: Result<impl Sized, ClientError>) -> (u16, String) {
-    match result {
-        Err(ClientError::Refused { status, message, .. }) => (status, message),
-        Err(other) => panic!("not a refusal: {other}"),
-        Ok(_) => panic!("granted"),
-    }
-}
+use vernam_kme::Choices;
+use world::{World, get, post, raw, refused, sae};
 
 #[tokio::test]
 async fn a_key_reaches_both_ends_once() {
     let mut world = World::new().await;
-    world.make_block();
+    world.make_block().await;
     let (alice, bob) = (world.alice(), world.bob());
     let sent = alice.enc_keys(&sae("bob"), 3, 256).await.unwrap();
     let ids: Vec<KeyId> = sent.iter().map(|key| key.key_id).rev().collect();
@@ -32,7 +25,7 @@ async fn a_key_reaches_both_ends_once() {
     }
     let again = refused(bob.dec_keys(&sae("alice"), &ids[..1]).await);
     assert_eq!(again, (400, messages::KEYS_NOT_FOUND.to_owned()));
-    let (a, b) = (world.a.accounting(), world.b.accounting());
+    let (a, b) = world.books().await;
     assert_eq!((a.delivered_to_master, b.delivered_to_slave, a.reserved, b.reserved), (768, 768, 0, 0));
     world.end().await;
 }
@@ -40,8 +33,8 @@ async fn a_key_reaches_both_ends_once() {
 #[tokio::test]
 async fn get_and_post_mean_the_same() {
     let mut world = World::new().await;
-    world.make_block();
-    let (a, b) = (world.a_addr, world.b_addr);
+    world.make_block().await;
+    let (a, b) = (world.a().addr, world.b().addr);
     let odd = r#"{"number":2,"size":128,"additional_target_sae_ids":[],"additional_slave_SAE_IDs":[],"abc_x":{"y":[]},
         "extension_optional":[{"abc_route_type":"direct"}]}"#;
     for (request, count, bytes) in [
@@ -74,7 +67,7 @@ async fn get_and_post_mean_the_same() {
 async fn sizes_and_numbers_have_limits() {
     let mut world = World::new().await;
     for _ in 0..3 {
-        world.make_block();
+        world.make_block().await;
     }
     let alice = world.alice();
     for size in [8, 256, 65_536] {
@@ -93,10 +86,9 @@ async fn sizes_and_numbers_have_limits() {
         ("[1", "not a key request"),
         ("[]", "must be a JSON object"),
         ("[1,256]", "must be a JSON object"),
-        (r#"{"additional_slave_SAE_IDs":["carol"]}"#, "max_SAE_ID_count is 0"),
         (r#"{"extension_mandatory":[{"abc_x":1}]}"#, messages::EXTENSION_UNSUPPORTED),
     ] {
-        let answer = world.raw(Some("alice"), world.a_addr, &post("/api/v1/keys/bob/enc_keys", body)).await.unwrap();
+        let answer = world.raw(Some("alice"), world.a().addr, &post("/api/v1/keys/bob/enc_keys", body)).await.unwrap();
         assert_eq!(answer.status, 400, "{body}");
         assert!(answer.message().contains(words), "{body}: {}", answer.message());
     }
@@ -105,15 +97,15 @@ async fn sizes_and_numbers_have_limits() {
         r#"[["bc490419-7d60-487f-adc1-4ddcc177c139"]]"#,
         r#"{"key_IDs":[["bc490419-7d60-487f-adc1-4ddcc177c139"]]}"#,
     ] {
-        let answer = world.raw(Some("alice"), world.a_addr, &post("/api/v1/keys/bob/dec_keys", body)).await.unwrap();
+        let answer = world.raw(Some("alice"), world.a().addr, &post("/api/v1/keys/bob/dec_keys", body)).await.unwrap();
         assert!(answer.status == 400 && answer.message().contains("not a list of key_IDs"), "{body}: {answer:?}");
     }
     let encoded =
-        world.raw(Some("alice"), world.a_addr, &get("/api/v1/keys/bob/enc_keys?%73ize=%31%36")).await.unwrap();
+        world.raw(Some("alice"), world.a().addr, &get("/api/v1/keys/bob/enc_keys?%73ize=%31%36")).await.unwrap();
     assert!(encoded.status == 200 && encoded.body.contains("\"key\":"), "{encoded:?}");
     for query in ["size=12", "size=x", "number=1&number=2", "number=99999999999", "number=+3", "number=%2B3", "size="] {
         let path = format!("/api/v1/keys/bob/enc_keys?{query}");
-        let answer = world.raw(Some("alice"), world.a_addr, &get(&path)).await.unwrap();
+        let answer = world.raw(Some("alice"), world.a().addr, &get(&path)).await.unwrap();
         assert_eq!(answer.status, 400, "{query}: {}", answer.message());
     }
     world.end().await;
@@ -121,13 +113,13 @@ async fn sizes_and_numbers_have_limits() {
 
 #[tokio::test]
 async fn status_tells_limits_and_stock() {
-    let mut world = World::with(|config| config.limits.ledger.max_pool_bits = 4 * 8 * world::BLOCK as u64).await;
-    world.make_block();
+    let mut world = World::with(|config| config.limits.max_pool_bits = 4 * 8 * world::BLOCK as u64).await;
+    world.make_block().await;
     let status = world.alice().status(&sae("bob")).await.unwrap();
     assert_eq!((status.source_kme_id.as_str(), status.target_kme_id.as_str()), ("kme-a", "kme-b"));
     assert_eq!((status.master_sae_id, status.slave_sae_id), (sae("alice"), sae("bob")));
     assert_eq!((status.key_size, status.min_key_size, status.max_key_size), (256, 8, 65_536));
-    assert_eq!((status.max_key_per_request, status.max_sae_id_count), (128, 0));
+    assert_eq!((status.max_key_per_request, status.max_sae_id_count), (128, 16));
     assert_eq!((status.stored_key_count, status.max_key_count), (1024, 4096));
     let link = &status.status_extension.unwrap()["vernam_link"];
     assert_eq!((&link["state"], &link["qber"], &link["rate_bps"]), (&json!("up"), &json!(0.021), &json!(10_000.0)));
@@ -137,13 +129,13 @@ async fn status_tells_limits_and_stock() {
 #[tokio::test]
 async fn only_the_named_slave_gets_a_key() {
     let mut world = World::with(|config| {
-        let saes = if config.id.as_str() == "kme-b" { &mut config.saes } else { &mut config.peer.saes };
+        let saes = if config.id.as_str() == "kme-b" { &mut config.saes } else { &mut config.peers[0].saes };
         saes.insert(sae("mallory"));
     })
     .await;
-    world.make_block();
+    world.make_block().await;
     let key = world.alice().enc_keys(&sae("bob"), 1, 256).await.unwrap().remove(0);
-    let mallory = world.client("mallory", world.b_addr);
+    let mallory = world.client("mallory", world.b().addr);
     assert_eq!(refused(mallory.dec_keys(&sae("alice"), &[key.key_id]).await).0, 401);
     assert_eq!(refused(world.bob().dec_keys(&sae("carol"), &[key.key_id]).await).0, 400, "not from this master");
     let unknown = "bc490419-7d60-487f-adc1-4ddcc177c139".parse().unwrap();
@@ -157,19 +149,19 @@ async fn only_the_named_slave_gets_a_key() {
 async fn callers_without_a_known_identity_are_refused() {
     let world = World::new().await;
     let path = get("/api/v1/keys/bob/status");
-    assert!(world.raw(None, world.a_addr, &path).await.is_err(), "no certificate, no answer");
+    assert!(world.raw(None, world.a().addr, &path).await.is_err(), "no certificate, no answer");
     let foreign = LabCa::new("another network").unwrap().issue("alice").unwrap();
-    assert!(raw(Some(foreign), world.ca.root(), world.a_addr, &path, rustls::DEFAULT_VERSIONS).await.is_err());
+    assert!(raw(Some(foreign), world.ca.root(), world.a().addr, &path, rustls::DEFAULT_VERSIONS).await.is_err());
     for (who, words) in [("nobody", "nobody is not an SAE"), ("bob", "bob is not an SAE"), ("kme-b", "a KME is not")] {
-        let answer = world.raw(Some(who), world.a_addr, &path).await.unwrap();
+        let answer = world.raw(Some(who), world.a().addr, &path).await.unwrap();
         assert_eq!(answer.status, 401);
         assert!(answer.message().contains(words), "{}", answer.message());
     }
     let header = "GET /api/v1/keys/bob/status HTTP/1.1\r\nhost: kme\r\nx-sae-id: alice\r\nconnection: close\r\n\r\n";
-    assert_eq!(world.raw(Some("nobody"), world.a_addr, header).await.unwrap().status, 401);
-    for path in ["/kmapi/v1/ext_keys", "/kmapi/v1/ack", "/kmapi/v1/void"] {
+    assert_eq!(world.raw(Some("nobody"), world.a().addr, header).await.unwrap().status, 401);
+    for path in ["/kmapi/v1/ext_keys", "/kmapi/v1/ack", "/kmapi/v1/void", "/kmapi/v1/vernam_source"] {
         for who in ["alice", "nobody", "kme-a"] {
-            let answer = world.raw(Some(who), world.a_addr, &post(path, "{}")).await.unwrap();
+            let answer = world.raw(Some(who), world.a().addr, &post(path, "{}")).await.unwrap();
             assert_eq!(answer.status, 401, "{who} {path}");
         }
     }
@@ -178,7 +170,7 @@ async fn callers_without_a_known_identity_are_refused() {
 
 #[tokio::test]
 async fn every_error_is_json() {
-    let world = World::new().await;
+    let world = World::with(|config| config.choices = Choices::strict()).await;
     let put = "PUT /api/v1/keys/bob/enc_keys HTTP/1.1\r\nhost: kme\r\nconnection: close\r\n\r\n";
     for (request, status) in [
         (get("/"), 404),
@@ -196,7 +188,7 @@ async fn every_error_is_json() {
         (post("/api/v1/keys/bob/enc_keys", &format!("{{\"x\":\"{}\"}}", "y".repeat(100_000))), 400),
         (get("/api/v1/keys/bob/enc_keys"), 503),
     ] {
-        let answer = world.raw(Some("alice"), world.a_addr, &request).await.unwrap();
+        let answer = world.raw(Some("alice"), world.a().addr, &request).await.unwrap();
         assert_eq!(answer.status, status, "{}", request.lines().next().unwrap());
         assert!(!answer.message().is_empty());
         assert_eq!(answer.head.contains("retry-after"), status == 503);
@@ -210,7 +202,7 @@ async fn tls_1_2_is_served_too() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let alice = world.ca.issue("alice").unwrap();
         let status = get("/api/v1/keys/bob/status");
-        let answer = raw(Some(alice), world.ca.root(), world.a_addr, &status, &[version]).await.unwrap();
+        let answer = raw(Some(alice), world.ca.root(), world.a().addr, &status, &[version]).await.unwrap();
         assert_eq!(answer.status, 200);
     }
     world.end().await;

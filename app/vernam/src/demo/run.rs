@@ -91,10 +91,10 @@ impl<'a> Show<'a> {
         sink.emit(DemoEvent::Started(plan(options, file_bytes, seed, bit_rate))).await;
         sink.emit(DemoEvent::ActBegan { act: Act::Setup }).await;
 
-        let network = Network::start(&sink).await?;
+        let network = Network::start(&sink, folder.path()).await?;
         let mut config = LinkConfig::new(options.device.clone(), options.length_km);
         config.extra_loss_db = plan::EXTRA_LOSS_DB;
-        let mut link = Link::new(config, network.kmes.clone(), sink.clone())?;
+        let mut link = Link::new(config, &network, sink.clone())?;
         link.run_ahead(budget.made).await?;
         let link = link.go_live()?;
 
@@ -233,9 +233,9 @@ impl<'a> Show<'a> {
                 person.stop().await;
             }
         }
-        let ledgers = network.kmes.clone().map(|kme| kme.accounting());
-        let balanced = ledgers.iter().all(vernam_kme::Accounting::balances);
-        network.stop().await;
+        let ledgers = network.accounting().await.context("a KME cannot read its books")?;
+        let balanced = ledgers.iter().all(vernam_ledger::Accounting::balances);
+        network.stop().await?;
         folder.close().context("the folder with the demo's secrets could not be removed")?;
         let books = books::books(made.bits, &ledgers, &accounts);
         let detail = format!(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use vernam_engine::Account;
-use vernam_kme::Accounting;
+use vernam_ledger::Accounting;
 use vernam_session::Suite;
 use vernam_store::StockStatus;
 

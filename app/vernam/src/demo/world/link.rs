@@ -7,12 +7,14 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
+use vernam_etsi014::KmeId;
 use vernam_kme::{Kme, LinkReport, LinkState};
 use vernam_qkd::distil::EndConfig;
 use vernam_qkd::{BlockReport, Eve, LinkConfig, LinkEvent, PhotonLink, Progress, RateLink};
 
 use crate::demo::EventSink;
 use crate::demo::events::{DemoEvent, LinkBlock, LinkLight};
+use crate::demo::world::network::Network;
 
 /// How often the live link is looked at.
 const STEP: Duration = Duration::from_millis(100);
@@ -47,6 +49,8 @@ pub(crate) struct Link {
 /// Where the link's news go.
 struct Desk {
     kmes: [Kme; 2],
+    /// The KMEs' names: each is the other's link.
+    ids: [KmeId; 2],
     sink: EventSink,
     made: Made,
     threshold: f64,
@@ -66,9 +70,11 @@ pub(crate) struct LiveLink {
 }
 
 impl Link {
-    pub(crate) fn new(config: LinkConfig, kmes: [Kme; 2], sink: EventSink) -> anyhow::Result<Self> {
+    /// A link between the KMEs of `network`.
+    pub(crate) fn new(config: LinkConfig, network: &Network, sink: EventSink) -> anyhow::Result<Self> {
         let desk = Desk {
-            kmes,
+            kmes: network.kmes.clone(),
+            ids: network.ids.clone(),
             sink,
             made: Made::default(),
             threshold: config.qber_alarm,
@@ -182,8 +188,9 @@ impl Desk {
                 self.rate_bps = pair.report.rate_bps;
                 self.alarmed = false;
                 if bytes > 0 {
-                    self.kmes[0].deposit(number, pair.alice.bits).context("KME A refused a block")?;
-                    self.kmes[1].deposit(number, pair.bob.bits).context("KME B refused a block")?;
+                    let [a, b] = &self.kmes;
+                    a.deposit(&self.ids[1], number, pair.alice.bits).await.context("KME A refused a block")?;
+                    b.deposit(&self.ids[0], number, pair.bob.bits).await.context("KME B refused a block")?;
                 }
                 self.up(pair.report.qber());
                 if self.live {
@@ -254,9 +261,9 @@ impl Desk {
     }
 
     fn report(&self, report: &LinkReport) {
-        for kme in &self.kmes {
-            kme.set_link_report(report.clone());
-        }
+        let [a, b] = &self.kmes;
+        a.set_link_report(&self.ids[1], report.clone());
+        b.set_link_report(&self.ids[0], report.clone());
     }
 }
 

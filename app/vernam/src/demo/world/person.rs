@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vernam_engine::{Account, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, StockPair};
-use vernam_etsi014::KmeClient;
+use vernam_etsi014::{KmeClient, KmeId};
 use vernam_kme::Kme;
 use vernam_quic::{Endpoint, QuicIdentity, WireSettings};
 use vernam_session::{HangUpReason, Suite};
@@ -112,7 +112,8 @@ impl Person {
         let addr = endpoint.local_addr()?;
         let home = folder.join(sae(who));
         std::fs::create_dir_all(&home).with_context(|| format!("cannot make {}", home.display()))?;
-        let store = Store::open(home.join("store"), StoreKey::load_or_create(home.join("store.key"))?)?;
+        let anchors = folder.join("anchors").join(sae(who));
+        let store = Store::open(home.join("store"), anchors, StoreKey::load_or_create(home.join("store.key"))?)?;
         let stocks = Box::new(move |contact: &str| {
             Ok(StockPair { outbound: Box::new(store.outbound(contact)?), inbound: Box::new(store.inbound(contact)?) })
         });
@@ -124,6 +125,7 @@ impl Person {
         let listener = Listener {
             who,
             kme: network.kmes[own].clone(),
+            link: network.ids[1 - own].clone(),
             scene: Arc::clone(scene),
             change: change.clone(),
             in_hand_s: 0.0,
@@ -205,6 +207,8 @@ impl Person {
 struct Listener {
     who: Who,
     kme: Kme,
+    /// Its link: the other KME.
+    link: KmeId,
     scene: Arc<Scene>,
     change: watch::Sender<State>,
     /// Seconds of talk that the running call has pad for in hand.
@@ -252,7 +256,7 @@ impl Listener {
                 let alarm = known == Some(true);
                 let state = if refusal.is_some() || alarm { KmeState::Refusing } else { KmeState::Delivering };
                 let said = refusal.clone().or_else(|| link.filter(|_| alarm).and_then(|link| link.reason));
-                let pool_bits = self.kme.accounting().pooled_own;
+                let pool_bits = self.kme.accounting(&self.link).pooled_own;
                 sink.offer(DemoEvent::KmeStatus { kme, state, pool_bits, reason: said.as_deref().map(Words::from) });
                 // A refusal and the link's state are told apart: what counts is that it is refused while the alarm stands.
                 self.note(|state| {
