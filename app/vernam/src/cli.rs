@@ -3,8 +3,11 @@
 //! [`parse`] is the only door. What comes out of it ([`Invocation`], [`DemoOptions`]) needs no further checking.
 
 mod ends;
+mod keys;
+mod kme;
 mod line;
 mod link;
+mod pad;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -14,8 +17,14 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use vernam_qkd::DeviceProfile;
 
 pub use self::ends::{ConnectChoice, EndOptions, EndView};
+use self::keys::KeysArgs;
+pub use self::keys::KeysOptions;
+use self::kme::KmeArgs;
+pub use self::kme::{DoctorOptions, KmeOptions, LogFormatChoice, SaeChoice};
 use self::link::{LinkArgs, LinkCommand};
 pub use self::link::{LinkOptions, LinkView, ModelChoice, Speed, SweepOptions, SweepView};
+use self::pad::PadArgs;
+pub use self::pad::{PadImport, PadMake, PadOptions};
 use self::values::{MAX_FILE_BYTES, bit_rate, device, ranged, size};
 use crate::demo::events::{Act, Suite};
 
@@ -64,6 +73,13 @@ enum Command {
     /// Run one quantum link: its key rate, errors and decoys, live; somebody on the line, if you like
     #[command(after_help = link::AFTER_HELP, args_conflicts_with_subcommands = true)]
     Link(LinkArgs),
+    /// Run a key management entity (KME), or look at one
+    #[command(after_help = kme::AFTER_HELP, args_conflicts_with_subcommands = true)]
+    Kme(KmeArgs),
+    /// Show the stock of key: how much, how long it lasts, what it was spent on
+    Keys(KeysArgs),
+    /// Make and take in pads that people carry by hand
+    Pad(PadArgs),
 }
 
 /// How much is logged.
@@ -222,6 +238,12 @@ pub enum Action {
     SetUpEnds(PathBuf),
     /// `vernam link alice` and `vernam link bob`.
     End(Box<EndOptions>),
+    /// `vernam kme`.
+    Kme(Box<KmeOptions>),
+    /// `vernam keys`.
+    Keys(Box<KeysOptions>),
+    /// `vernam pad`.
+    Pad(Box<PadOptions>),
 }
 
 /// The demo's choices; every value is in its range and every file named for reading was there.
@@ -340,6 +362,9 @@ fn parse_as(
                 Action::End(Box::new(args.validated().map_err(|wrong| refuse(&["link", "bob"], wrong))?))
             }
         },
+        Command::Kme(args) => Action::Kme(Box::new(args.validated().map_err(|(path, wrong)| refuse(path, wrong))?)),
+        Command::Keys(args) => Action::Keys(Box::new(args.validated().map_err(|wrong| refuse(&["keys"], wrong))?)),
+        Command::Pad(args) => Action::Pad(Box::new(args.validated().map_err(|(path, wrong)| refuse(path, wrong))?)),
     };
     Ok(Invocation { log: cli.log, action })
 }

@@ -10,4 +10,7 @@
 
 pub mod cli;
 pub mod demo;
+pub mod kme;
 pub mod link;
+pub mod memory;
+pub mod stock;

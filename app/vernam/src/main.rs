@@ -18,6 +18,7 @@ use vernam::{
         show::{Showing, View},
     },
     link::{self, ends, sweep},
+    memory,
 };
 
 /// How long blocking work that is left over may keep the process, once the run has ended.
@@ -28,12 +29,19 @@ fn main() -> ExitCode {
         Ok(invocation) => invocation,
         Err(complaint_or_help) => complaint_or_help.exit(),
     };
+    // Nearly every command holds key.
+    if let Err(error) = memory::keep_from_dumps() {
+        let _best_effort = writeln!(io::stderr(), "vernam: core dumps, which hold key, cannot be turned off: {error}");
+    }
     let result = match invocation.action {
         Action::Demo(options) => demo(invocation.log, &options),
         Action::Link(options) => link(invocation.log, &options),
         Action::Sweep(options) => start_log(invocation.log, None).and_then(|()| sweep::run(&options)).map(|()| 0),
         Action::SetUpEnds(folder) => set_up_ends(&folder),
         Action::End(options) => end(invocation.log, &options),
+        Action::Kme(options) => vernam::kme::run(invocation.log, &options),
+        Action::Keys(options) => start_log(invocation.log, None).and_then(|()| vernam::stock::keys(&options)),
+        Action::Pad(options) => start_log(invocation.log, None).and_then(|()| vernam::stock::pad(&options)),
         _ => Ok(2),
     };
     match result {

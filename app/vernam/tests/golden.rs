@@ -35,6 +35,9 @@ fn help() {
     golden("help-link-setup.txt", &help_text("link setup", 100));
     golden("help-link-alice.txt", &help_text("link alice", 100));
     golden("help-link-bob.txt", &help_text("link bob", 100));
+    golden("help-keys.txt", &help_text("keys", 100));
+    golden("help-pad-make.txt", &help_text("pad make", 100));
+    golden("help-pad-import.txt", &help_text("pad import", 100));
 }
 
 #[test]

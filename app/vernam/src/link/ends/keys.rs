@@ -11,6 +11,8 @@
 //! Numbers are unique for one start-up secret and begin anew with the next, so a folder belongs to one secret
 //! (`.startup-secret-id`).
 //!
+//! `link.json` says how the link stands: `{"state":"up","qber":0.02,"threshold":0.11,"rate_bps":1000,"reason":"..."}`.
+//!
 //! Who takes a file renames it first, to a name of his own on the same disk: then it is his, and a block that turns out
 //! void is not erased under his hands. What is left half-done by a crash has a name that begins with a dot, and is
 //! erased at the next start.
@@ -27,6 +29,7 @@ use rand::rngs::SysRng;
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde::Serialize;
 use vernam_key::SecretBytes;
+use vernam_kme::LinkReport;
 use vernam_qkd::KeyBlock;
 
 /// Ends of names that only this module uses.
@@ -41,6 +44,9 @@ const NOTE: &str = ".unsettled";
 const NOTE_UNFINISHED: &str = ".unfinished";
 /// How names of files of ours begin, also of those that are set aside.
 const BLOCK: &str = "block-";
+
+/// How the link stands.
+const SIDECAR: &str = "link.json";
 
 /// Longer than any note, bytes.
 const MAX_NOTE: u64 = 64;
@@ -203,6 +209,15 @@ impl KeyFolder {
         };
         self.remove_note(NOTE)?;
         Ok(fate)
+    }
+
+    /// Says in `link.json` how the link stands, for who reads the folder (`vernam_kme::sources::Sidecar`).
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn tell(&self, report: &LinkReport) -> anyhow::Result<()> {
+        let text = serde_json::to_string(report).context("the link's state cannot be written")?;
+        self.write_note(SIDECAR, &text)
     }
 
     fn read_note(&self, name: &str) -> anyhow::Result<Option<String>> {
@@ -405,6 +420,21 @@ mod tests {
         keys.keep(&block(7, 1), true).expect("it can be written");
         drop(keys);
         assert_eq!(KeyFolder::open(&path, SECRET).expect("it can be opened again").left_unsettled(), None);
+    }
+
+    #[test]
+    fn how_the_link_stands_is_said_in_a_file_of_its_own() {
+        let tmp = tempfile::tempdir().expect("a folder");
+        let path = tmp.path().join("keys");
+        let keys = KeyFolder::open(&path, SECRET).expect("it can be made");
+        keys.tell(&LinkReport { qber: Some(0.25), threshold: 0.5, ..LinkReport::unknown() })
+            .expect("it can be written");
+        let text = fs::read_to_string(path.join(SIDECAR)).expect("it is there");
+        assert_eq!(
+            text,
+            "{\"state\":\"down\",\"qber\":0.25,\"threshold\":0.5,\"rate_bps\":0.0,\
+             \"reason\":\"the link has not reported yet\"}\n"
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use tokio::time::{Instant as Then, sleep_until};
+use vernam_kme::{LinkReport, LinkState};
 use vernam_link::{AliceEnd, BobEnd, Connect, EndSetup, LightSetup, PeerEvent, Role};
 use vernam_qkd::distil::EndEvent;
 
@@ -166,6 +167,8 @@ struct Desk {
     role: Role,
     view: EndView,
     keys: Option<KeyFolder>,
+    /// The QBER above which a block is thrown away.
+    threshold: f64,
     teller: Teller,
     began: Instant,
     /// The reader of standard output has gone away.
@@ -178,10 +181,29 @@ impl Desk {
         if view == EndView::Json {
             quietly(writeln!(io::stdout(), "{}", records::JSON_HEADER))?;
         }
-        Ok(Self { role, view, keys, teller: Teller::default(), began: Instant::now(), nobody_listens: false })
+        let (threshold, teller) = (options.config.qber_alarm, Teller::default());
+        Ok(Self { role, view, keys, threshold, teller, began: Instant::now(), nobody_listens: false })
+    }
+
+    /// Says in the folder how the link stands now.
+    fn tell_folder(&self, event: &PeerEvent) -> anyhow::Result<()> {
+        let Some(keys) = &self.keys else { return Ok(()) };
+        let (state, qber, rate_bps, reason) = match event {
+            PeerEvent::Distil { event: EndEvent::Block { report, .. }, .. } => {
+                (LinkState::Up, Some(report.qber()), report.rate_bps, "the link makes key".to_owned())
+            }
+            PeerEvent::Distil { event: EndEvent::Discarded { report, reason }, .. } => {
+                (LinkState::Alarm, Some(report.qber()), 0.0, reason.to_string())
+            }
+            PeerEvent::Lost(loss) => (LinkState::Down, None, 0.0, loss.to_string()),
+            PeerEvent::Failed(error) => (LinkState::Down, None, 0.0, error.to_string()),
+            _ => return Ok(()),
+        };
+        keys.tell(&LinkReport { state, qber, threshold: self.threshold, rate_bps, reason })
     }
 
     fn take(&mut self, event: PeerEvent) -> anyhow::Result<()> {
+        self.tell_folder(&event)?;
         let told = match event {
             PeerEvent::Failed(error) => bail!(error),
             PeerEvent::Distil { event: EndEvent::Block { block, report }, .. } => {
