@@ -1,7 +1,7 @@
 # `make demo` shows the whole thing; `make test` is what a change must pass. Both install missing system packages first.
 SHELL := bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench
+.PHONY: help setup demo test bench soak
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -18,3 +18,7 @@ test: ## Formatting, lints, documentation, every test, the audit of dependencies
 
 bench: setup ## How fast sealing, opening and streams are, as ratios within one run
 	@cargo bench --locked -p vernam-tests --bench ratios
+
+soak: ## Hundreds of kills, power cuts and disk faults against two KMEs under load; choices: make soak TIMES=1000
+	@tests/setup.sh test
+	@VERNAM_SOAK=$(or $(TIMES),300) cargo test --locked --release -p vernam-tests --test all -- --ignored --nocapture crash::soak

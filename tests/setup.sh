@@ -18,6 +18,11 @@ test_needs=(
   "libasound2-plugins:so=libasound_module_pcm_pulse.so:lets ALSA programs use the sound server"
   "sox:sox:measures what was recorded"
   "python3-cryptography:py=cryptography:the second implementation that decodes recorded sessions"
+  "postgresql:pg_ctlcluster:a database server that the ledger's tests start for themselves"
+  "curl:curl:a client of our KME that everybody has"
+  "python3-venv:py=ensurepip:makes the venv of the client etsi-qkd-014-client"
+  "libssl-dev:pc=libssl:OpenSSL's headers, for the client etsi014-client"
+  "libsodium-dev:pc=libsodium:libsodium's headers, for the client etsi014-client"
 )
 
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }

@@ -1,13 +1,15 @@
 //! How fast sealing, opening, streams and the quantum link are, and how long a call's sound takes, as ratios within one
 //! run: `make bench`. Never a pass or fail on seconds.
 //!
-//! `cargo bench -p vernam-tests -- cipher` (or `stream`, `delay`, `link`) runs one part.
+//! `cargo bench -p vernam-tests -- cipher` (or `stream`, `delay`, `link`, `kme`) runs one part. `kme-crowd` takes ten
+//! minutes and runs only when it is named.
 
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 
 mod cipher;
 mod delay;
 mod flow;
+mod kme;
 mod link;
 mod stream;
 mod timing;
@@ -27,5 +29,11 @@ fn main() {
     }
     if is_wanted("link") {
         link::run();
+    }
+    if is_wanted("kme") {
+        kme::run();
+    }
+    if wanted.iter().any(|name| name == "kme-crowd") {
+        kme::crowd();
     }
 }

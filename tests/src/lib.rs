@@ -3,6 +3,8 @@
 //!
 //! The tests themselves are one binary, `tests/all.rs`; `tests/README.md` is their map.
 
+pub mod crash;
 pub mod hex;
 pub mod lab;
+pub mod power;
 pub mod world;

@@ -1,5 +1,7 @@
 //! Everything the house promises, in one binary. `tests/README.md` is the map.
 
+mod clients;
+mod crash;
 mod demo;
 mod engine;
 mod house;
