@@ -112,13 +112,19 @@ impl Faults {
     /// Cuts the power: every program on this machine must have been killed. Returns how many writes and names were
     /// taken back.
     pub fn cut_power(&self, loss: Loss, rng: &mut impl Rng) -> anyhow::Result<usize> {
-        let mut undone = 0;
+        // One program after the other: what an earlier one left unsynced, a later one may have synced.
+        let mut logs = Vec::new();
         for number in 0..self.programs.load(Ordering::Relaxed) {
             let log = self.beside.join(format!("log-{number:06}"));
             let Ok(written) = fs::read(&log) else { continue };
-            undone += undo(&records(&written)?, &self.root, &self.beside, loss, rng)?;
+            logs.push(written);
             fs::remove_file(&log)?;
         }
+        let mut all = Vec::new();
+        for log in &logs {
+            all.extend(records(log)?);
+        }
+        let undone = undo(&all, &self.root, &self.beside, loss, rng)?;
         self.forget_backups()?;
         Ok(undone)
     }
