@@ -113,16 +113,16 @@ impl Faults {
     /// taken back.
     pub fn cut_power(&self, loss: Loss, rng: &mut impl Rng) -> anyhow::Result<usize> {
         // One program after the other: what an earlier one left unsynced, a later one may have synced.
-        let mut logs = Vec::new();
+        let mut written = Vec::new();
         for number in 0..self.programs.load(Ordering::Relaxed) {
             let log = self.beside.join(format!("log-{number:06}"));
-            let Ok(written) = fs::read(&log) else { continue };
-            logs.push(written);
+            let Ok(records) = fs::read(&log) else { continue };
+            written.push(records);
             fs::remove_file(&log)?;
         }
         let mut all = Vec::new();
-        for log in &logs {
-            all.extend(records(log)?);
+        for program in &written {
+            all.extend(records(program)?);
         }
         let undone = undo(&all, &self.root, &self.beside, loss, rng)?;
         self.forget_backups()?;
