@@ -272,12 +272,19 @@ impl Stage {
 }
 
 /// Ctrl-C, SIGTERM and SIGHUP (the terminal was closed) from outside.
+///
+/// Each is listened for from the start, without a gap: one that comes while nobody waits in [`Signals::any`] is told by
+/// the next wait.
 pub(crate) struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
     /// `None` where it was ignored already, as `nohup` has it.
     #[cfg(unix)]
     hang_up: Option<tokio::signal::unix::Signal>,
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
 }
 
 impl Signals {
@@ -286,23 +293,28 @@ impl Signals {
         use tokio::signal::unix::{SignalKind, signal};
         let listen = |kind| signal(kind).context("cannot listen for signals");
         let hang_up = if hang_up_is_ignored() { None } else { Some(listen(SignalKind::hangup())?) };
-        Ok(Self { terminate: listen(SignalKind::terminate())?, hang_up })
+        Ok(Self {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+            hang_up,
+        })
     }
 
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     pub(crate) fn new() -> anyhow::Result<Self> {
-        Ok(Self {})
+        Ok(Self { interrupt: tokio::signal::windows::ctrl_c().context("cannot listen for Ctrl-C")? })
     }
 
     pub(crate) async fn any(&mut self) {
         #[cfg(unix)]
         tokio::select! {
-            _ = self.terminate.recv() => {}
+            Some(()) = self.interrupt.recv() => {}
+            Some(()) = self.terminate.recv() => {}
             Some(()) = async { self.hang_up.as_mut()?.recv().await } => {}
-            _ = tokio::signal::ctrl_c() => {}
+            else => std::future::pending().await,
         }
-        #[cfg(not(unix))]
-        let _ = tokio::signal::ctrl_c().await;
+        #[cfg(windows)]
+        let _ = self.interrupt.recv().await;
     }
 }
 
