@@ -40,9 +40,6 @@ pub struct Verdict {
     pub stuck_bits: u64,
     /// Messages that a peer has not heard.
     pub unheard: u64,
-    /// Bits of the link that one end took in and the other did not, for its disk refused them: it costs key, and gives
-    /// none twice. Told, and not held against a run.
-    pub lost_bits: u64,
 }
 
 impl Verdict {
@@ -54,11 +51,10 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { drawn, collected, gone, faults, stuck_bits, unheard, lost_bits } = self;
+        let Self { drawn, collected, gone, faults, stuck_bits, unheard } = self;
         writeln!(
             f,
-            "keys drawn {drawn}, collected {collected}, gone {gone}; stuck {stuck_bits} bits, unheard {unheard}, \
-             at one end only {lost_bits} bits"
+            "keys drawn {drawn}, collected {collected}, gone {gone}; stuck {stuck_bits} bits, unheard {unheard}"
         )?;
         faults.iter().try_for_each(|fault| writeln!(f, "  {fault}"))
     }
@@ -131,20 +127,18 @@ impl Evidence {
         if most_gone.is_some_and(|most| gone > most) {
             faults.push(format!("{gone} keys are gone, which is more than the lost answers can explain"));
         }
-        let mut lost_bits = 0;
         let views = books.iter().flatten();
         for view in views.clone().filter(|view| !view.accounting.balances()) {
             faults.push(format!("the books of the link to {} do not balance: {:?}", view.link, view.accounting));
         }
         if let [[a], [b]] = books.each_ref().map(Vec::as_slice) {
             let (a, b) = (a.accounting, b.accounting);
-            lost_bits = a.made.abs_diff(b.made);
-            if lost_bits == 0 && (a.pooled_own, a.pooled_peer) != (b.pooled_peer, b.pooled_own) {
+            if (a.made, a.pooled_own, a.pooled_peer) != (b.made, b.pooled_peer, b.pooled_own) {
                 faults.push(format!("the two ends do not agree on what is left: {a:?} and {b:?}"));
             }
         }
         let stuck_bits = views.clone().map(|view| view.accounting.reserved).sum();
         let unheard = views.map(|view| view.outbox).sum();
-        Verdict { drawn, collected, gone, faults, stuck_bits, unheard, lost_bits }
+        Verdict { drawn, collected, gone, faults, stuck_bits, unheard }
     }
 }

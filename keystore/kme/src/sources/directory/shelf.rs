@@ -98,6 +98,14 @@ struct Listed {
     looked: Option<(u64, SystemTime, Instant)>,
 }
 
+/// A file that was renamed to be ours, before it is known that it may be taken.
+struct Claim {
+    in_name: u64,
+    number: u64,
+    /// The start-up secret when it was renamed.
+    secret: Option<String>,
+}
+
 /// The folder, locked against a second reader.
 pub(super) struct Shelf {
     config: DirectoryConfig,
@@ -106,6 +114,8 @@ pub(super) struct Shelf {
     _lock: File,
     /// Numbers of files that are ours already: left by a crash, or offered and not settled.
     ours: VecDeque<u64>,
+    /// What is to be looked at again before it is ours. No later number goes before it.
+    claim: Option<Claim>,
     /// The latest of them came from the folder in this process, not from one before.
     fresh: bool,
     listed: BTreeMap<u64, Listed>,
@@ -145,6 +155,7 @@ impl Shelf {
             handle,
             _lock: lock,
             ours: VecDeque::new(),
+            claim: None,
             fresh: false,
             listed: BTreeMap::new(),
             seen: None,
@@ -224,16 +235,52 @@ impl Shelf {
 
     /// Takes the file with the lowest number, and tells that number, or nothing where it has to wait.
     fn claim_next(&mut self) -> Result<Option<u64>, String> {
+        loop {
+            if let Some(number) = self.finish_claim()? {
+                return Ok(Some(number));
+            }
+            if !self.claim_lowest()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Makes sure of the file that was claimed, and tells its number. If a step fails, the claim stands and is tried
+    /// again.
+    fn finish_claim(&mut self) -> Result<Option<u64>, String> {
+        let Some(Claim { in_name, number, secret }) = &self.claim else { return Ok(None) };
+        let (in_name, number) = (*in_name, *number);
+        self.handle.sync_all().map_err(|error| format!("the folder cannot be written: {error}"))?;
+        let now = self.notes()?;
+        if now.secret != *secret || now.unsettled == Some(in_name) {
+            // A new secret came between two looks, and its block has the same number.
+            let name = taken_name(number);
+            match erase(&self.config.path.join(&name)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(format!("{name} cannot be erased: {error}"));
+                }
+                _ => self.claim = None,
+            }
+            return Ok(None);
+        }
+        self.claim = None;
+        self.fresh = true;
+        self.ours.push_back(number);
+        Ok(Some(number))
+    }
+
+    /// Renames the file with the lowest number to be ours; whether there is one that need not wait.
+    fn claim_lowest(&mut self) -> Result<bool, String> {
         self.list_if_due()?;
         loop {
             // Notes are read after the folder: what was in it before is settled unless a note still says otherwise.
-            let Some((&in_name, _)) = self.listed.first_key_value() else { return Ok(None) };
+            let Some((&in_name, _)) = self.listed.first_key_value() else { return Ok(false) };
             let notes = self.notes()?;
             if notes.unsettled == Some(in_name) {
-                return Ok(None);
+                return Ok(false);
             }
             self.check_era(&notes)?;
-            let Some(listed) = self.listed.get_mut(&in_name) else { return Ok(None) };
+            let Some(listed) = self.listed.get_mut(&in_name) else { return Ok(false) };
             let path = self.config.path.join(&listed.name);
             let meta = match path.symlink_metadata() {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -243,7 +290,7 @@ impl Shelf {
                 found => found.map_err(|error| format!("{} cannot be looked at: {error}", listed.name))?,
             };
             if !is_rested(&meta, listed, self.config.rest) {
-                return Ok(None);
+                return Ok(false);
             }
             let name = listed.name.clone();
             let number = match self.deposit_number(in_name).and_then(|number| self.is_usable(&meta).map(|()| number)) {
@@ -263,16 +310,8 @@ impl Shelf {
                 renamed => renamed.map_err(|error| format!("{name} cannot be taken: {error}"))?,
             }
             self.listed.remove(&in_name);
-            self.handle.sync_all().map_err(|error| format!("the folder cannot be written: {error}"))?;
-            let now = self.notes()?;
-            if now.secret != notes.secret || now.unsettled == Some(in_name) {
-                // A new secret came between two looks, and its block has the same number.
-                erase(&ours).map_err(|error| format!("{name} cannot be erased: {error}"))?;
-                continue;
-            }
-            self.fresh = true;
-            self.ours.push_back(number);
-            return Ok(Some(number));
+            self.claim = Some(Claim { in_name, number, secret: notes.secret });
+            return Ok(true);
         }
     }
 
@@ -528,4 +567,53 @@ fn erase(path: &PathBuf) -> io::Result<()> {
         file.sync_all()?;
     }
     fs::remove_file(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shelf(folder: &Path) -> Shelf {
+        Shelf::open(DirectoryConfig { poll: Duration::from_nanos(1), ..DirectoryConfig::new(folder) }).unwrap()
+    }
+
+    fn put(folder: &Path, name: &str, bytes: &[u8]) {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(folder.join(name));
+        file.as_mut().unwrap().write_all(bytes).unwrap();
+    }
+
+    fn number(found: Found) -> Option<u64> {
+        if let Found::Block { number, .. } = found { Some(number) } else { None }
+    }
+
+    /// After the file was renamed a step can fail; it must still be the next that is taken, in this process too.
+    #[test]
+    fn a_claim_that_cannot_be_finished_keeps_its_place() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("keys");
+        let mut shelf = shelf(&folder);
+        put(&folder, "block-00000000000000000001.key", b"one");
+        put(&folder, "block-00000000000000000002.key", b"two");
+        assert!(shelf.claim_lowest().unwrap());
+        put(&folder, UNSETTLED, b"no number");
+        for _again in 0..2 {
+            assert!(matches!(shelf.take(), Found::Nothing(Some(_))), "the note cannot be read");
+        }
+        fs::remove_file(folder.join(UNSETTLED)).unwrap();
+        assert_eq!(number(shelf.take()), Some(1));
+        assert!(matches!(shelf.erase_ours(1, false), Found::Done));
+        assert_eq!(number(shelf.take()), Some(2));
+    }
+
+    #[test]
+    fn a_claim_that_turns_out_unsettled_is_erased() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("keys");
+        let mut shelf = shelf(&folder);
+        put(&folder, "block-00000000000000000001.key", b"one");
+        assert!(shelf.claim_lowest().unwrap());
+        put(&folder, UNSETTLED, b"1");
+        assert!(number(shelf.take()).is_none());
+        assert!(!folder.join(taken_name(1)).exists());
+    }
 }
