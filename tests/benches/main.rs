@@ -1,8 +1,8 @@
 //! How fast sealing, opening, streams and the quantum link are, and how long a call's sound takes, as ratios within one
 //! run: `make bench`. Never a pass or fail on seconds.
 //!
-//! `cargo bench -p vernam-tests -- cipher` (or `stream`, `delay`, `link`, `kme`) runs one part. `kme-crowd` takes ten
-//! minutes and runs only when it is named.
+//! `cargo bench -p vernam-tests -- cipher` (or `stream`, `delay`, `link`, `kme`, `ledger`) runs one part. `kme-crowd`
+//! (ten minutes) and `ledger-long` (some minutes) run only when they are named.
 
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
 
@@ -10,6 +10,7 @@ mod cipher;
 mod delay;
 mod flow;
 mod kme;
+mod ledger;
 mod link;
 mod stream;
 mod timing;
@@ -33,7 +34,13 @@ fn main() {
     if is_wanted("kme") {
         kme::run();
     }
+    if is_wanted("ledger") {
+        ledger::run();
+    }
     if wanted.iter().any(|name| name == "kme-crowd") {
         kme::crowd();
+    }
+    if wanted.iter().any(|name| name == "ledger-long") {
+        ledger::long();
     }
 }
