@@ -61,7 +61,11 @@ pub fn run(config: &Path, loaded: Loaded, format: LogFormat) -> anyhow::Result<u
         None => None,
     };
     let kme = Kme::new(settings.kme.clone(), ledger)?;
+    // Half of the machine: the ledger's thread does as much as all of these together, and on a machine of two cores a
+    // second one here costs a tenth more for each request.
+    let workers = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .build()
         .context("the worker threads cannot be started")?;

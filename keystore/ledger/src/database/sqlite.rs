@@ -333,6 +333,8 @@ fn connect(path: &Path) -> Result<Connection, Refusal> {
     // The WAL is moved and emptied by `scrub`, in an order that leaves nothing behind.
     let no_checkpoint = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
     connection.set_db_config(no_checkpoint, true).map_err(storage)?;
+    // Else SQLite prepares some statements anew whenever other values are bound to them, in case another plan were better.
+    connection.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(storage)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
