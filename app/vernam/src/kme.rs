@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
 use tracing_subscriber::EnvFilter;
-use vernam_kme::settings::{EXAMPLE, Loaded, LogFormat, Settings};
+use vernam_kme::settings::{EXAMPLE, KekSettings, Loaded, LogFormat, PlaceSettings, Settings};
 
 use crate::cli::{KmeOptions, LogFormatChoice, LogLevel};
 
@@ -56,7 +56,7 @@ fn load(config: &Path) -> anyhow::Result<Loaded> {
 fn check(config: &Path) -> anyhow::Result<u8> {
     let Loaded { settings, warnings, .. } = load(config)?;
     let mut out = io::stdout().lock();
-    for warning in &warnings {
+    for warning in warnings.iter().chain(&not_there(&settings)) {
         writeln!(out, "look at this: {warning}")?;
     }
     let kme = &settings.kme;
@@ -69,6 +69,22 @@ fn check(config: &Path) -> anyhow::Result<u8> {
         kme.peers.len()
     )?;
     Ok(0)
+}
+
+/// What a right configuration names that is not there, here and now; where the service will run it may be.
+fn not_there(settings: &Settings) -> Vec<String> {
+    let mut found = Vec::new();
+    if let PlaceSettings::Sqlite(path) = &settings.ledger.place
+        && let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir())
+    {
+        found.push(format!("the ledger's folder {} is not there; the service does not make it", folder.display()));
+    }
+    if let KekSettings::Environment(variable) = &settings.ledger.kek
+        && std::env::var_os(variable).is_none()
+    {
+        found.push(format!("the variable {variable}, which is to hold the ledger's key, is not set here"));
+    }
+    found
 }
 
 /// The log goes to standard error.

@@ -335,6 +335,13 @@ fn certificates_and_configurations_are_looked_at() {
     assert!(right.status.success() && text(&right.stdout).contains("is right"), "{}", text(&right.stdout));
     let path = lab.config("kme-a");
     let good = fs::read_to_string(&path).expect("it was made");
+    let elsewhere = good.replace("path = \"ledger.db\"", "path = \"nowhere/ledger.db\"");
+    let elsewhere = elsewhere.replace("file = \"kek\"", "environment = \"VERNAM_NO_SUCH_VARIABLE\"");
+    fs::write(&path, elsewhere).expect("it can be written");
+    let early = vernam(&["kme", "check", &config("kme-a")]);
+    let said = text(&early.stdout);
+    assert!(early.status.success() && said.contains("nowhere is not there"), "{said}");
+    assert!(said.contains("VERNAM_NO_SUCH_VARIABLE"), "{said}");
     fs::write(&path, good.replace("certificate = ", "certifikate = ")).expect("it can be written");
     let wrong = vernam(&["kme", "check", &config("kme-a")]);
     let said = text(&wrong.stderr);
