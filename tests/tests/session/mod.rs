@@ -2,6 +2,7 @@
 
 mod handshake;
 mod hostile;
+mod messages;
 mod recorded;
 mod stock;
 mod tampering;

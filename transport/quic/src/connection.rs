@@ -82,6 +82,11 @@ impl Connection {
         &self.peer
     }
 
+    /// Tells connections of an endpoint apart, as long as this one lives.
+    pub fn stable_id(&self) -> usize {
+        self.quic.stable_id()
+    }
+
     /// The peer's address at the moment.
     pub fn remote_address(&self) -> SocketAddr {
         self.quic.remote_address()

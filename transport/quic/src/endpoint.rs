@@ -1,10 +1,10 @@
 //! One UDP socket that both dials and is dialled.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use quinn::{EndpointConfig, Incoming, NoneTokenStore, TokioRuntime, ValidationTokenConfig, VarInt};
+use quinn::{AsyncUdpSocket, EndpointConfig, Incoming, NoneTokenStore, TokioRuntime, ValidationTokenConfig, VarInt};
 use rustls_pki_types::CertificateDer;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
@@ -33,6 +33,10 @@ struct Inner {
     delay_line: Option<Arc<DelayLine>>,
     buffers: SocketBuffers,
     pad_packets: bool,
+    settings: WireSettings,
+    socket: Arc<dyn AsyncUdpSocket>,
+    /// Where the socket was opened.
+    bound: SocketAddr,
     handshakes: Mutex<JoinSet<Result<Connection, QuicError>>>,
     retried: AtomicU64,
     refused: AtomicU64,
@@ -65,11 +69,17 @@ impl Endpoint {
         }
         let socket_error = |source| QuicError::Socket { addr, source };
         let wire = Wire::open(addr, &settings).map_err(socket_error)?;
-        let tls = Tls::new(identity, roots, settings.key_log)?;
+        let bound = wire.socket.local_addr().map_err(socket_error)?;
+        let tls = Tls::new(identity, roots, settings.key_log.clone())?;
         let server = server_config(&tls, settings.pad_packets)?;
         let config = EndpointConfig::default();
-        let quic = quinn::Endpoint::new_with_abstract_socket(config, Some(server), wire.socket, Arc::new(TokioRuntime))
-            .map_err(socket_error)?;
+        let quic = quinn::Endpoint::new_with_abstract_socket(
+            config,
+            Some(server),
+            Arc::clone(&wire.socket),
+            Arc::new(TokioRuntime),
+        )
+        .map_err(socket_error)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 quic,
@@ -77,6 +87,9 @@ impl Endpoint {
                 delay_line: wire.delay_line,
                 buffers: wire.buffers,
                 pad_packets: settings.pad_packets,
+                settings,
+                socket: wire.socket,
+                bound,
                 handshakes: Mutex::default(),
                 retried: AtomicU64::new(0),
                 refused: AtomicU64::new(0),
@@ -93,6 +106,24 @@ impl Endpoint {
     pub fn local_addr(&self) -> Result<SocketAddr, QuicError> {
         let unspecified = SocketAddr::from(([0, 0, 0, 0], 0));
         self.inner.quic.local_addr().map_err(|source| QuicError::Socket { addr: unspecified, source })
+    }
+
+    /// Lets the connections that we dialled go on from this machine's new address (RFC 9000, section 9): each tells its
+    /// peer at once. Those that we accepted cannot move by themselves; their peers dial anew.
+    ///
+    /// A socket at the unspecified address serves every address of the machine and is kept. One at a single address is
+    /// replaced: at that address if it is still there, else at all, on another port. Must be called inside a tokio runtime.
+    pub fn rebind(&self) -> Result<(), QuicError> {
+        let (inner, addr) = (&self.inner, self.inner.bound);
+        let socket = if addr.ip().is_unspecified() {
+            Arc::clone(&inner.socket)
+        } else {
+            let any = if addr.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
+            let opened = [addr.ip(), any].map(|ip| SocketAddr::new(ip, 0));
+            let wire = Wire::open(opened[0], &inner.settings).or_else(|_gone| Wire::open(opened[1], &inner.settings));
+            wire.map_err(|source| QuicError::Socket { addr, source })?.socket
+        };
+        inner.quic.rebind_abstract(socket).map_err(|source| QuicError::Socket { addr, source })
     }
 
     /// What the operating system gave the socket.
@@ -175,6 +206,12 @@ impl Endpoint {
     }
 
     /// Waits until all connections are over and their peers were told; after [`Self::close`], before the program ends.
+    ///
+    /// To be bounded by a timeout of the caller's own. A caller who gives up while the network is away may be heard by
+    /// its last word alone, the one that closes (after an outage, say). quinn-proto 0.11.19 makes a connection of it that
+    /// is over from its first packet on and for which it starts no timer but the idle one (`handle_first_packet` does not
+    /// do what `handle_packet` does after a close), so that [`Self::close`] passes it over and it lingers for
+    /// [`IDLE_TIMEOUT`](crate::limits::IDLE_TIMEOUT). There is nothing left to tell its peer.
     pub async fn wait_idle(&self) {
         self.inner.quic.wait_idle().await;
     }
@@ -192,6 +229,14 @@ impl Endpoint {
             handshakes.spawn(answer(incoming));
         }
     }
+}
+
+/// Our own address from which packets to `remote` leave at the moment; `None` without a way there. Sends nothing.
+pub fn source_address(remote: SocketAddr) -> Option<IpAddr> {
+    let any = if remote.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0_u16; 8]) };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(remote).ok()?;
+    socket.local_addr().ok().map(|addr| addr.ip())
 }
 
 async fn answer(incoming: Incoming) -> Result<Connection, QuicError> {

@@ -49,7 +49,7 @@ mod tls;
 mod wire;
 
 pub use connection::{Connection, EXPORT_LEN, Stats};
-pub use endpoint::{Endpoint, IncomingCounts};
+pub use endpoint::{Endpoint, IncomingCounts, source_address};
 pub use error::QuicError;
 pub use identity::{NameError, QuicIdentity};
 pub use impair::{Impairment, WireCounts};

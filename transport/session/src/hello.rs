@@ -110,6 +110,16 @@ impl Transcript {
         id.copy_from_slice(&hash.as_ref()[..16]);
         id
     }
+
+    /// SHA-256 of a label and the transcript: what the verification words are made of.
+    pub(crate) fn verification(&self) -> [u8; 32] {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(labels::WORDS);
+        hash.update(&self.0);
+        let mut out = [0; 32];
+        out.copy_from_slice(hash.finish().as_ref());
+        out
+    }
 }
 
 impl Drop for Transcript {

@@ -51,10 +51,24 @@ pub enum HangUpReason {
     KeyUsedUp,
     /// Something failed.
     Failed,
+    /// The called person does not want to be disturbed.
+    NotDisturbed,
+    /// The connection was lost and did not come back in time.
+    Lost,
 }
 
 impl HangUpReason {
-    const ALL: [Self; 6] = [Self::HungUp, Self::Declined, Self::Busy, Self::NoAnswer, Self::KeyUsedUp, Self::Failed];
+    /// Every reason.
+    pub const ALL: [Self; 8] = [
+        Self::HungUp,
+        Self::Declined,
+        Self::Busy,
+        Self::NoAnswer,
+        Self::KeyUsedUp,
+        Self::Failed,
+        Self::NotDisturbed,
+        Self::Lost,
+    ];
 
     fn code(self) -> u8 {
         match self {
@@ -64,6 +78,8 @@ impl HangUpReason {
             Self::NoAnswer => 3,
             Self::KeyUsedUp => 4,
             Self::Failed => 5,
+            Self::NotDisturbed => 6,
+            Self::Lost => 7,
         }
     }
 }
@@ -159,6 +175,71 @@ pub enum Message {
         /// Why.
         reason: HangUpReason,
     },
+    /// The sender's person listens no more, and is silent (or both again).
+    Hold {
+        /// Which call.
+        call: u32,
+        /// Whether it is held.
+        on: bool,
+    },
+    /// The sender's microphone is off (or on again).
+    Muted {
+        /// Which call.
+        call: u32,
+        /// Whether it is off.
+        on: bool,
+    },
+    /// May the call go on under other terms, in voice flows of another number?
+    ChangeAsk {
+        /// Which call, by the number that its voice flows have now.
+        call: u32,
+        /// The number of the new voice flows, from the sender's own.
+        new: u32,
+        /// What it would be.
+        terms: CallTerms,
+    },
+    /// Whether it may.
+    ChangeAnswer {
+        /// The new number.
+        new: u32,
+        /// Whether it may.
+        yes: bool,
+    },
+    /// May the call be recorded at the sender's?
+    RecordAsk {
+        /// Which call.
+        call: u32,
+    },
+    /// Whether it may. No is also the end of a consent given before.
+    RecordAnswer {
+        /// Which call.
+        call: u32,
+        /// Whether it may.
+        yes: bool,
+    },
+    /// The sender records no more.
+    RecordStop {
+        /// Which call.
+        call: u32,
+    },
+    /// The call that an earlier session between the two had under the number `was` goes on, here.
+    Resume {
+        /// Its number in the earlier session.
+        was: u32,
+        /// Its number from now on.
+        call: u32,
+        /// As they were.
+        terms: CallTerms,
+    },
+    /// How the receiver's voice arrives at the sender's; said now and then, when it has changed.
+    Quality {
+        /// Which call, by the number that its voice flows have now.
+        call: u32,
+        /// Voice packets missing lately, percent.
+        lost_percent: u8,
+        /// Their jitter (RFC 3550, section 6.4.1), milliseconds.
+        jitter_ms: u16,
+    },
     /// A file for you.
     FileOffer {
         /// The sender's number for it; also the number of its file flow.
@@ -233,16 +314,34 @@ impl Message {
             Self::KeyRefused { flow, generation } => put_flow(&mut out, 6, *flow, *generation),
             Self::Ring { call, terms } => {
                 put_u32(&mut out, 16, *call);
-                out.push(terms.suite.code());
-                out.extend_from_slice(&terms.bit_rate.to_be_bytes());
-                out.push(terms.frame_ms);
-                out.extend_from_slice(&terms.packet_len.to_be_bytes());
+                put_terms(&mut out, *terms);
             }
             Self::Ringing { call } => put_u32(&mut out, 17, *call),
             Self::Answer { call } => put_u32(&mut out, 18, *call),
             Self::HangUp { call, reason } => {
                 put_u32(&mut out, 19, *call);
                 out.push(reason.code());
+            }
+            Self::Hold { call, on } => put_flag(&mut out, 20, *call, *on),
+            Self::Muted { call, on } => put_flag(&mut out, 21, *call, *on),
+            Self::ChangeAsk { call, new, terms } => {
+                put_u32(&mut out, 22, *call);
+                out.extend_from_slice(&new.to_be_bytes());
+                put_terms(&mut out, *terms);
+            }
+            Self::ChangeAnswer { new, yes } => put_flag(&mut out, 23, *new, *yes),
+            Self::RecordAsk { call } => put_u32(&mut out, 24, *call),
+            Self::RecordAnswer { call, yes } => put_flag(&mut out, 25, *call, *yes),
+            Self::RecordStop { call } => put_u32(&mut out, 26, *call),
+            Self::Resume { was, call, terms } => {
+                put_u32(&mut out, 27, *was);
+                out.extend_from_slice(&call.to_be_bytes());
+                put_terms(&mut out, *terms);
+            }
+            Self::Quality { call, lost_percent, jitter_ms } => {
+                put_u32(&mut out, 28, *call);
+                out.push(*lost_percent);
+                out.extend_from_slice(&jitter_ms.to_be_bytes());
             }
             Self::FileOffer { transfer, terms } => {
                 put_u32(&mut out, 32, *transfer);
@@ -256,10 +355,7 @@ impl Message {
                 put_u32(&mut out, 35, *transfer);
                 out.extend_from_slice(hash);
             }
-            Self::FileStored { transfer, whole } => {
-                put_u32(&mut out, 36, *transfer);
-                out.push(u8::from(*whole));
-            }
+            Self::FileStored { transfer, whole } => put_flag(&mut out, 36, *transfer, *whole),
             Self::FilesLane { id } => put_id(&mut out, 40, id),
             Self::FilesLaneReady { id } => put_id(&mut out, 41, id),
             Self::TextDelivered { id } => put_u64(&mut out, 48, *id),
@@ -268,12 +364,22 @@ impl Message {
         out
     }
 
-    /// The call that this message is about.
-    pub(crate) fn call(&self) -> Option<u32> {
+    /// The call that this message is about, by the number that it has or will have.
+    pub fn call(&self) -> Option<u32> {
         match self {
-            Self::Ring { call, .. } | Self::Ringing { call } | Self::Answer { call } | Self::HangUp { call, .. } => {
-                Some(*call)
-            }
+            Self::Ring { call, .. }
+            | Self::Ringing { call }
+            | Self::Answer { call }
+            | Self::HangUp { call, .. }
+            | Self::Hold { call, .. }
+            | Self::Muted { call, .. }
+            | Self::ChangeAsk { call, .. }
+            | Self::ChangeAnswer { new: call, .. }
+            | Self::RecordAsk { call }
+            | Self::RecordAnswer { call, .. }
+            | Self::RecordStop { call }
+            | Self::Quality { call, .. }
+            | Self::Resume { call, .. } => Some(*call),
             _ => None,
         }
     }
@@ -303,21 +409,26 @@ fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
         }
         5 => read_flow(&mut from).map(|(flow, generation)| Message::KeyReady { flow, generation })?,
         6 => read_flow(&mut from).map(|(flow, generation)| Message::KeyRefused { flow, generation })?,
-        16 => Message::Ring {
-            call: from.u32()?,
-            terms: CallTerms {
-                suite: read_suite(&mut from)?,
-                bit_rate: from.u32()?,
-                frame_ms: from.u8()?,
-                packet_len: from.u16()?,
-            },
-        },
+        16 => Message::Ring { call: from.u32()?, terms: read_terms(&mut from)? },
         17 => Message::Ringing { call: from.u32()? },
         18 => Message::Answer { call: from.u32()? },
         19 => {
             let (call, code) = (from.u32()?, from.u8()?);
             let reason = HangUpReason::ALL.into_iter().find(|reason| reason.code() == code).ok_or(Malformed)?;
             Message::HangUp { call, reason }
+        }
+        20 => Message::Hold { call: from.u32()?, on: read_bool(&mut from)? },
+        21 => Message::Muted { call: from.u32()?, on: read_bool(&mut from)? },
+        22 => Message::ChangeAsk { call: from.u32()?, new: from.u32()?, terms: read_terms(&mut from)? },
+        23 => Message::ChangeAnswer { new: from.u32()?, yes: read_bool(&mut from)? },
+        24 => Message::RecordAsk { call: from.u32()? },
+        25 => Message::RecordAnswer { call: from.u32()?, yes: read_bool(&mut from)? },
+        26 => Message::RecordStop { call: from.u32()? },
+        27 => Message::Resume { was: from.u32()?, call: from.u32()?, terms: read_terms(&mut from)? },
+        28 => {
+            let (call, lost_percent) = (from.u32()?, from.u8()?);
+            let lost_percent = Some(lost_percent).filter(|percent| *percent <= 100).ok_or(Malformed)?;
+            Message::Quality { call, lost_percent, jitter_ms: from.u16()? }
         }
         32 => {
             let (transfer, size, suite) = (from.u32()?, from.u64()?, read_suite(&mut from)?);
@@ -345,6 +456,18 @@ fn put_u32(out: &mut Vec<u8>, kind: u8, value: u32) {
 fn put_u64(out: &mut Vec<u8>, kind: u8, value: u64) {
     out.push(kind);
     out.extend_from_slice(&value.to_be_bytes());
+}
+
+fn put_flag(out: &mut Vec<u8>, kind: u8, value: u32, flag: bool) {
+    put_u32(out, kind, value);
+    out.push(u8::from(flag));
+}
+
+fn put_terms(out: &mut Vec<u8>, terms: CallTerms) {
+    out.push(terms.suite.code());
+    out.extend_from_slice(&terms.bit_rate.to_be_bytes());
+    out.push(terms.frame_ms);
+    out.extend_from_slice(&terms.packet_len.to_be_bytes());
 }
 
 fn put_id(out: &mut Vec<u8>, kind: u8, id: &[u8; 32]) {
@@ -394,6 +517,11 @@ fn read_flow(from: &mut Reader<'_>) -> Result<(FlowId, u32), Malformed> {
 
 fn read_suite(from: &mut Reader<'_>) -> Result<Suite, Malformed> {
     Suite::from_code(from.u8()?).ok_or(Malformed)
+}
+
+fn read_terms(from: &mut Reader<'_>) -> Result<CallTerms, Malformed> {
+    let (suite, bit_rate) = (read_suite(from)?, from.u32()?);
+    Ok(CallTerms { suite, bit_rate, frame_ms: from.u8()?, packet_len: from.u16()? })
 }
 
 fn read_bool(from: &mut Reader<'_>) -> Result<bool, Malformed> {

@@ -243,6 +243,17 @@ impl Session {
         matches!(&self.state, State::Established(established) if established.common.suites.contains(&suite))
     }
 
+    /// The suites that both sides allow, in our order of preference; none before the session is established.
+    pub fn allowed(&self) -> &[Suite] {
+        self.common().map_or(&[], |common| common.suites.as_slice())
+    }
+
+    /// What both people compare by [verification words](https://www.rfc-editor.org/rfc/rfc6189#section-4.4): a hash of the
+    /// whole transcript, the same at both ends and another for every session. `None` before it is established.
+    pub fn verification(&self) -> Option<[u8; 32]> {
+        self.common().ok().map(|common| common.verification)
+    }
+
     /// A sealer for voice flow `number`.
     pub fn voice_sealer(&self, number: u32, suite: Suite, frame_len: usize) -> Result<VoiceSealer, KeyError> {
         let common = self.common()?;
@@ -321,6 +332,7 @@ impl Session {
 struct Common {
     role: Role,
     session_id: [u8; 16],
+    verification: [u8; 32],
     suites: Vec<Suite>,
     control_suite: Suite,
     exporter: Exporter,

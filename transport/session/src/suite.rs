@@ -152,6 +152,16 @@ impl<P: Purpose> SealKey<P> {
         }
     }
 
+    /// Gives up the next `len` bytes of one-time pad: they are wiped and never used. An AEAD key has none to give up.
+    pub(crate) fn forfeit(&mut self, len: usize) -> Result<(), KeyError> {
+        if let SealKind::Otp { pad, .. } = &mut self.kind
+            && len > 0
+        {
+            let _wiped = pad.take(len)?;
+        }
+        Ok(())
+    }
+
     /// Longest plaintext that one more record can have.
     pub fn room(&self) -> usize {
         match &self.kind {

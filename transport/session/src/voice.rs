@@ -99,6 +99,35 @@ impl VoiceSealer {
         self.next_seq
     }
 
+    /// Makes `seq`, which is not before [`Self::next_seq`], the number of the next packet, and says whether there is key
+    /// for it: a flow goes on with the numbers of another one, or after a pause. Pad for the packets in between is
+    /// forfeited: what ends before `seq` is wiped now, the rest with the next packet.
+    pub fn skip_to(&mut self, seq: u32) -> bool {
+        if seq < self.next_seq {
+            return false;
+        }
+        let skipped = std::mem::replace(&mut self.next_seq, seq);
+        if self.suite != Suite::Otp {
+            return self.current.is_some() || !self.waiting.is_empty();
+        }
+        let slot = self.frame_len + VOICE_OTP_TAG_LEN;
+        if let Some((_, key)) = &mut self.current {
+            let skipped = usize::try_from(seq - skipped).unwrap_or(usize::MAX).saturating_mul(slot);
+            let goes_on = matches!(key.left(Duration::ZERO), Left::Pad(left) if left >= skipped.saturating_add(slot));
+            if goes_on && key.forfeit(skipped).is_ok() {
+                return true;
+            }
+            self.current = None;
+        }
+        let end = |block: &KeyBlock<Outbound>| {
+            block.first_seq.saturating_add((block.material.len().saturating_sub(HASH_KEY_LEN) / slot) as u64)
+        };
+        while self.waiting.front().is_some_and(|block| end(block) <= u64::from(seq)) {
+            self.waiting.pop_front();
+        }
+        self.waiting.front().is_some_and(|block| block.first_seq <= u64::from(seq))
+    }
+
     /// Bytes of every datagram of this flow.
     pub fn datagram_len(&self) -> usize {
         voice_datagram_len(self.suite, self.frame_len)
@@ -148,11 +177,14 @@ impl VoiceSealer {
                 return Ok(());
             }
             let block = self.waiting.pop_front().ok_or(KeyError::NeedKey)?;
-            if block.suite == Suite::Otp && block.first_seq != u64::from(self.next_seq) {
-                return Err(KeyError::WrongBlock);
-            }
-            let generation = block.generation;
-            let key = SealKey::new(&self.context, block, &self.exporter, self.suite.voice_tag_len(), now)?;
+            let (generation, first_seq, otp) = (block.generation, block.first_seq, block.suite == Suite::Otp);
+            // Only what is begun with, at first or after a pause, may begin before the packet.
+            let forfeited =
+                u64::from(self.next_seq).checked_sub(first_seq).and_then(|slots| usize::try_from(slots).ok());
+            let forfeited = forfeited.filter(|slots| *slots == 0 || self.current.is_none());
+            let forfeited = if otp { forfeited.ok_or(KeyError::WrongBlock)? } else { 0 };
+            let mut key = SealKey::new(&self.context, block, &self.exporter, self.suite.voice_tag_len(), now)?;
+            key.forfeit(forfeited.saturating_mul(self.frame_len + VOICE_OTP_TAG_LEN))?;
             self.current = Some((generation, key));
         }
     }
@@ -305,7 +337,94 @@ impl ReplayWindow {
 
 #[cfg(test)]
 mod tests {
+    use vernam_key::{Material, SecretBytes};
+
     use super::*;
+    use crate::flow::Role;
+
+    const FRAME: usize = 40;
+
+    /// A flow's both ends.
+    fn flow(suite: Suite) -> (VoiceSealer, VoiceOpener) {
+        let flow = FlowId::of::<Voice>(6);
+        let context = || FlowContext { session_id: [3; 16], sender: Role::Initiator, flow };
+        let exporter = Exporter::new([9; 32]);
+        let sealer = VoiceSealer::new(context(), suite, FRAME, &exporter).unwrap();
+        (sealer, VoiceOpener::new(context(), suite, FRAME, &exporter).unwrap())
+    }
+
+    /// Gives both ends a block of `packets` slots from `first_seq` on.
+    fn give((sealer, opener): &mut (VoiceSealer, VoiceOpener), suite: Suite, first_seq: u64, packets: usize) {
+        let generation = sealer.next_generation;
+        let len = if suite == Suite::Otp { voice_pad_len(FRAME, packets) } else { 32 };
+        let bytes: Vec<u8> = (0..len).map(|at| (at.wrapping_mul(31) ^ generation as usize).to_le_bytes()[0]).collect();
+        let first_seq = if suite == Suite::Otp { first_seq } else { 0 };
+        let flow = FlowId::of::<Voice>(6);
+        let material = Material::from_source(SecretBytes::from_vec(bytes.clone()));
+        sealer.install(KeyBlock { flow, generation, suite, first_seq, material }).unwrap();
+        let material = Material::from_source(SecretBytes::from_vec(bytes));
+        opener.install(KeyBlock { flow, generation, suite, first_seq, material }).unwrap();
+    }
+
+    /// The number of the next packet, once it went from one end to the other.
+    fn pass((sealer, opener): &mut (VoiceSealer, VoiceOpener)) -> Result<u32, KeyError> {
+        let mut datagram = Vec::new();
+        let seq = sealer.seal(&[7; FRAME], &mut datagram, Duration::ZERO)?;
+        assert_eq!(opener.open(&mut datagram), Ok((seq, &mut [7; FRAME][..])));
+        Ok(seq)
+    }
+
+    #[test]
+    fn a_flow_begins_with_the_number_that_another_one_ended_with() {
+        for suite in Suite::ALL {
+            let mut both = flow(suite);
+            assert!(!both.0.skip_to(500), "{suite}: there is no key yet");
+            give(&mut both, suite, 500, 20);
+            // The key took its time: seven frames were sent in the old flow meanwhile.
+            assert!(both.0.skip_to(507), "{suite}");
+            assert_eq!(pass(&mut both), Ok(507));
+            if suite == Suite::Otp {
+                assert_eq!(both.0.packets_left(Duration::ZERO), Some(12), "seven are forfeited");
+            }
+            assert!(!both.0.skip_to(506), "{suite}: not back");
+            assert_eq!(pass(&mut both), Ok(508));
+        }
+    }
+
+    #[test]
+    fn a_key_that_comes_too_late_for_its_slots_is_given_up_for_the_next() {
+        let mut both = flow(Suite::Otp);
+        give(&mut both, Suite::Otp, 500, 20);
+        assert!(!both.0.skip_to(520));
+        assert_eq!(both.0.packets_left(Duration::ZERO), Some(0));
+        assert_eq!(pass(&mut both), Err(KeyError::NeedKey));
+        give(&mut both, Suite::Otp, 520, 20);
+        assert!(both.0.skip_to(521));
+        assert_eq!(pass(&mut both), Ok(521));
+    }
+
+    #[test]
+    fn a_pause_skips_slots_of_this_block_and_of_those_that_wait() {
+        let mut both = flow(Suite::Otp);
+        give(&mut both, Suite::Otp, 0, 10);
+        give(&mut both, Suite::Otp, 10, 10);
+        give(&mut both, Suite::Otp, 20, 10);
+        assert_eq!(pass(&mut both), Ok(0));
+        assert!(both.0.skip_to(5), "in this block");
+        assert_eq!(pass(&mut both), Ok(5));
+        assert!(both.0.skip_to(23), "in the last one");
+        assert_eq!(pass(&mut both), Ok(23));
+        assert_eq!(both.0.packets_left(Duration::ZERO), Some(6));
+        assert!(!both.0.skip_to(100), "beyond all");
+        give(&mut both, Suite::Otp, 100, 10);
+        assert_eq!(pass(&mut both), Ok(100));
+        // Without a pause a block that does not follow is refused.
+        for expected in 101..110 {
+            assert_eq!(pass(&mut both), Ok(expected));
+        }
+        give(&mut both, Suite::Otp, 109, 10);
+        assert_eq!(pass(&mut both), Err(KeyError::WrongBlock));
+    }
 
     #[test]
     fn the_window_takes_each_number_once() {

@@ -5,5 +5,6 @@
 mod bad_network;
 mod carrying;
 mod handshake;
+mod moving;
 mod speed;
 mod world;

@@ -132,6 +132,7 @@ impl Handshake {
         let common = Common {
             role: self.role,
             session_id: agreed.transcript.session_id(),
+            verification: agreed.transcript.verification(),
             suites: self.suites.iter().copied().filter(|suite| peer_suites.contains(suite)).collect(),
             control_suite: agreed.suite,
             exporter: self.exporter,
