@@ -21,11 +21,22 @@ pub enum Error {
     /// A loudspeaker or microphone could not be used.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// A recording could not be written or read.
+    #[error(transparent)]
+    Recording(#[from] RecordingError),
     /// A replay needs a packet that the caller did not hand over.
     #[error("the replay needs packet {seq}, which is not among the packets given")]
     MissingPacket {
         /// The packet's number.
         seq: u32,
+    },
+    /// A replay's log holds a decision that its packets do not bear out.
+    #[error(
+        "the replay's decision {index} does not fit the ones before it and its packets; the log is not of this call"
+    )]
+    WrongLog {
+        /// The decision's place in the log, from 0 on.
+        index: usize,
     },
 }
 
@@ -63,6 +74,20 @@ pub enum SettingsError {
         /// What was asked for.
         complexity: u8,
     },
+    /// Deep redundancy that reaches too far.
+    #[error("deep redundancy of {millis} ms is not possible; choose 0 to {max}")]
+    Dred {
+        /// What was asked for, milliseconds.
+        millis: u128,
+        /// Highest possible, milliseconds.
+        max: u128,
+    },
+    /// No profile has this name.
+    #[error("there is no voice profile {name:?}; choose standard, low-delay, hard-network or one-time-pad")]
+    Profile {
+        /// What was asked for.
+        name: String,
+    },
     /// Jitter buffer delays that contradict each other or the limits.
     #[error("jitter buffer: {reason}")]
     Jitter {
@@ -80,7 +105,7 @@ pub enum CodecError {
     Opus {
         /// What was tried.
         action: &'static str,
-        /// libopus' own description of the cause.
+        /// What libopus' error code means.
         reason: &'static str,
     },
     /// A buffer of the caller has the wrong size.
@@ -118,12 +143,14 @@ pub enum CodecError {
         /// Its length in bytes.
         len: usize,
     },
-}
-
-impl CodecError {
-    pub(crate) fn opus(action: &'static str, error: &opus::Error) -> Self {
-        Self::Opus { action, reason: error.description() }
-    }
+    /// Longer than any packet of a call.
+    #[error("a voice packet of {len} bytes is longer than any of a call ({max} bytes)")]
+    PacketTooLong {
+        /// Its length in bytes.
+        len: usize,
+        /// The limit.
+        max: usize,
+    },
 }
 
 /// A sound file could not be read or written.
@@ -205,8 +232,8 @@ pub enum DeviceError {
         /// The name asked for; none for the default device.
         name: Option<String>,
     },
-    /// The device does not take 48 kHz in a sample format that we speak.
-    #[error("{name:?} does not take sound at 48 kHz: {reason}")]
+    /// The device takes or gives sound in no way that we speak.
+    #[error("{name:?} cannot be used: {reason}")]
     Unsuitable {
         /// The device.
         name: String,
@@ -221,4 +248,92 @@ pub enum DeviceError {
         /// Why, in the sound system's words.
         reason: String,
     },
+}
+
+/// A recording could not be written or read. No text of these holds the passphrase.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordingError {
+    /// Too short or too long a passphrase.
+    #[error("a passphrase must have {min} to {max} bytes: several words are best")]
+    Passphrase {
+        /// Fewest.
+        min: usize,
+        /// Most.
+        max: usize,
+    },
+    /// The passphrase could not be made into a key.
+    #[error("the passphrase cannot be stretched to a key ({reason}); it takes 64 MiB of memory")]
+    Stretch {
+        /// Why not.
+        reason: String,
+    },
+    /// The operating system gave no random bytes.
+    #[error("the operating system gives no random bytes, so nothing can be encrypted; the call is not recorded")]
+    NoRandomness,
+    /// Something of that name is there.
+    #[error("{} is there already and is not overwritten; choose another name", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be created.
+    #[error("cannot create {}: {source}", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The file cannot be opened.
+    #[error("cannot open {}: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Writing stopped part way.
+    #[error("the recording cannot be written any further: {source}; what was written before can be exported")]
+    Write {
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// Reading stopped part way.
+    #[error("the recording cannot be read to its end: {source}")]
+    Read {
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// It has its greatest length.
+    #[error("the recording is full after {max_hours} hours; all until then is in it, the call goes on unrecorded")]
+    Full {
+        /// The limit.
+        max_hours: u32,
+    },
+    /// The thread that writes is gone, by a fault of ours.
+    #[error("the recording stopped by a fault of this program; what was written before can be exported")]
+    Stopped,
+    /// Another kind of file.
+    #[error("this file is not a recording of this program")]
+    NotARecording,
+    /// A recording that this version does not know.
+    #[error("this recording has version {found} of the format; a newer release of this program can read it")]
+    Version {
+        /// The version.
+        found: u8,
+    },
+    /// The head of the file does not open.
+    #[error("the passphrase does not open this recording; check it (or the file's first bytes are damaged)")]
+    WrongPassphrase,
+}
+
+impl RecordingError {
+    pub(crate) fn writing(source: std::io::Error) -> Self {
+        Self::Write { source }
+    }
+
+    pub(crate) fn reading(source: std::io::Error) -> Self {
+        Self::Read { source }
+    }
 }

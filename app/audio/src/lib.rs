@@ -1,7 +1,7 @@
 //! Turns sound into voice packets of one size and back: Opus, a jitter buffer, WAV files, loudspeaker and microphone.
 //!
 //! It does not encrypt, does not touch the network and does not read the clock: packets come and go as plain bytes,
-//! and the time is an argument. It does not cancel echo yet.
+//! and the time is an argument (but for devices, which keep their own).
 //!
 //! ```text
 //!  Speech (WAV) ─┐                          ┌─► JitterBuffer ─► VoiceDecoder ─┐    ┌─► WavSink (WAV)
@@ -10,7 +10,8 @@
 //! ```
 //!
 //! Everywhere sound is 48 kHz, mono, `i16`; a frame is [`FrameLength::samples`] of it. The call pulls one frame out
-//! of [`PlayoutDecoder`] each frame's time, whatever came in.
+//! of [`PlayoutDecoder`] each frame's time, whatever came in; how long sound is held back follows the network, and the
+//! sound is stretched a little where that changes.
 //!
 //! ```
 //! use std::time::Duration;
@@ -31,7 +32,7 @@
 //!     playout.push(seq, &packet, now);
 //!     playout.pull(now, &mut heard)?;
 //! }
-//! assert_eq!(playout.stats().jitter.played, 8); // two frames are held back against jitter
+//! assert_eq!(playout.stats().jitter.played, 8); // two frames are held back until the network is known
 //! # Ok(())
 //! # }
 //! ```
@@ -41,10 +42,14 @@ pub mod device;
 pub mod error;
 pub mod jitter;
 pub mod playout;
+pub mod process;
+pub mod recording;
+mod stretch;
+pub mod tone;
 pub mod wav;
 
-pub use codec::{CodecSettings, FrameLength, VoiceDecoder, VoiceEncoder};
-pub use error::{CodecError, DeviceError, Error, Result, SettingsError, WavError};
+pub use codec::{CodecSettings, FrameLength, Profile, VoiceDecoder, VoiceEncoder};
+pub use error::{CodecError, DeviceError, Error, RecordingError, Result, SettingsError, WavError};
 pub use jitter::{JitterBuffer, JitterSettings, JitterStats, Playout, Pushed};
 pub use playout::{Decision, PlayoutDecoder, PlayoutLog, PlayoutStats, replay};
 pub use wav::{AtEnd, Speech, SpeechFrames, WavSink};

@@ -12,10 +12,13 @@ const MAX_LINES: usize = 800;
 const NO_CLOCK: &[&str] = &["keystore/key", "keystore/qkd", "transport/session"];
 
 /// The crates that have their own copy of the workspace's lints, and why. Only `forbid` may differ, and only by `deny`.
-const OWN_LINTS: &[(&str, &str)] = &[("vernam-gf2", "one call into a function compiled for an instruction")];
+const OWN_LINTS: &[(&str, &str)] = &[
+    ("vernam-gf2", "one call into a function compiled for an instruction"),
+    ("vernam-audio", "the calls into libopus, for what no crate with safe functions reaches"),
+];
 
 /// The files in which the compiler does not check all, and how many lines of each it does not.
-const UNCHECKED: &[(&str, usize)] = &[("keystore/gf2/src/hardware.rs", 1)];
+const UNCHECKED: &[(&str, usize)] = &[("keystore/gf2/src/hardware.rs", 1), ("app/audio/src/codec/libopus.rs", 14)];
 
 /// All files of the repository whose name ends in one of `endings`, by path from the root.
 fn files(endings: &[&str]) -> Vec<(PathBuf, String)> {

@@ -13,6 +13,9 @@ pub const MAX_PACKET_LEN: usize = 960;
 /// Highest loss hint offered, percent. The encoder spends the more on redundancy the more loss it expects; beyond
 /// this the speech itself would starve.
 pub const MAX_EXPECTED_LOSS: u8 = 30;
+/// Farthest that deep redundancy (DRED) can reach back: libopus' `DRED_MAX_FRAMES` of 104 times 10 ms, which cover one
+/// second and the codec's own delay.
+pub const MAX_DRED: Duration = Duration::from_millis(1_040);
 
 /// How much sound one packet holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,23 +72,27 @@ impl FrameLength {
 /// Codec settings, checked: a value of this type can be handed to Opus.
 ///
 /// Every packet of a call has exactly [`packet_len`](Self::packet_len) bytes, whatever is said or not said: constant
-/// bit rate, no silence suppression (RFC 6562: sizes of variable rate packets betray what is said).
+/// bit rate, no silence suppression (RFC 6562: sizes of variable rate packets betray what is said). A receiver needs
+/// none of this but the frame length: what a packet holds stands in the packet.
+///
+/// Settings with a name are with [`Profile`](super::Profile).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct CodecSettings {
-    bit_rate: u32,
-    frame: FrameLength,
-    fec: bool,
-    expected_loss: u8,
-    complexity: u8,
+    pub(super) bit_rate: u32,
+    pub(super) frame: FrameLength,
+    pub(super) fec: bool,
+    pub(super) expected_loss: u8,
+    pub(super) complexity: u8,
+    pub(super) dred: Duration,
 }
 
 impl CodecSettings {
-    /// Settings from their parts.
+    /// Settings from their parts, without deep redundancy.
     ///
     /// - `bit_rate` in bits per second of Opus, [`MIN_BIT_RATE`] to [`MAX_BIT_RATE`];
     /// - `fec`: put a coarse copy of each frame into the next packet, so that a single loss can be repaired;
-    /// - `expected_loss` in percent, 0 to [`MAX_EXPECTED_LOSS`]: with `fec`, how much to spend on it. At 0 Opus
-    ///   leaves it out;
+    /// - `expected_loss` in percent, 0 to [`MAX_EXPECTED_LOSS`]: with `fec` or deep redundancy, how much to spend on
+    ///   it. At 0 Opus leaves it out;
     /// - `complexity` 0 (fast) to 10 (best).
     pub fn new(bit_rate: u32, frame: FrameLength, fec: bool, expected_loss: u8, complexity: u8) -> Result<Self> {
         if !(MIN_BIT_RATE..=MAX_BIT_RATE).contains(&bit_rate) {
@@ -97,37 +104,28 @@ impl CodecSettings {
         if complexity > 10 {
             return Err(SettingsError::Complexity { complexity }.into());
         }
-        Ok(Self { bit_rate, frame, fec, expected_loss, complexity })
-    }
-
-    /// The default: 32 kb/s, 20 ms, FEC with the loss hint at 10 %. 80 bytes a packet.
-    ///
-    /// Of the settings measured at this rate it holds up best at 5 to 20 % loss, and costs little without loss.
-    pub const fn standard() -> Self {
-        Self { bit_rate: 32_000, frame: FrameLength::Ms20, fec: true, expected_loss: 10, complexity: 10 }
-    }
-
-    /// For one-time pad, where every byte is paid for with key: 16 kb/s, 20 ms, no FEC. 40 bytes a packet.
-    ///
-    /// No FEC: at this rate the copy would take from the speech itself what it saves on losses.
-    pub const fn one_time_pad() -> Self {
-        Self { bit_rate: 16_000, frame: FrameLength::Ms20, fec: false, expected_loss: 0, complexity: 10 }
-    }
-
-    /// For a short way from mouth to ear: 48 kb/s, 10 ms, FEC. 60 bytes a packet.
-    pub const fn low_delay() -> Self {
-        Self { bit_rate: 48_000, frame: FrameLength::Ms10, fec: true, expected_loss: 10, complexity: 10 }
+        Ok(Self { bit_rate, frame, fec, expected_loss, complexity, dred: Duration::ZERO })
     }
 
     /// The same settings at another bit rate.
     pub fn with_bit_rate(self, bit_rate: u32) -> Result<Self> {
-        Self::new(bit_rate, self.frame, self.fec, self.expected_loss, self.complexity)
+        let changed = Self::new(bit_rate, self.frame, self.fec, self.expected_loss, self.complexity)?;
+        Ok(Self { dred: self.dred, ..changed })
     }
 
     /// The same settings with another frame length.
     #[must_use]
     pub const fn with_frame(self, frame: FrameLength) -> Self {
         Self { frame, ..self }
+    }
+
+    /// The same settings with deep redundancy (DRED) that reaches back `reach`, at most [`MAX_DRED`], in steps of
+    /// 10 ms; zero for none. How much of it fits into a packet is up to the bit rate and the expected loss.
+    pub fn with_dred(self, reach: Duration) -> Result<Self> {
+        if reach > MAX_DRED {
+            return Err(SettingsError::Dred { millis: reach.as_millis(), max: MAX_DRED.as_millis() }.into());
+        }
+        Ok(Self { dred: reach, ..self })
     }
 
     /// Bits per second asked for. What is spent is [`packet_len`](Self::packet_len) bytes each frame.
@@ -148,6 +146,11 @@ impl CodecSettings {
     /// The loss hint, percent.
     pub const fn expected_loss(&self) -> u8 {
         self.expected_loss
+    }
+
+    /// How far back the deep redundancy of a packet may reach. Zero: there is none.
+    pub const fn dred(&self) -> Duration {
+        self.dred
     }
 
     /// Encoder complexity, 0 to 10.
@@ -172,17 +175,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn presets_pass_their_own_checks_and_have_the_stated_sizes() {
-        for (preset, len) in
-            [(CodecSettings::standard(), 80), (CodecSettings::one_time_pad(), 40), (CodecSettings::low_delay(), 60)]
-        {
-            let CodecSettings { bit_rate, frame, fec, expected_loss, complexity } = preset;
-            assert_eq!(CodecSettings::new(bit_rate, frame, fec, expected_loss, complexity).unwrap(), preset);
-            assert_eq!(preset.packet_len(), len);
-        }
-    }
-
-    #[test]
     fn out_of_range_is_refused_in_words() {
         let frame = FrameLength::Ms20;
         for (settings, words) in [
@@ -190,6 +182,8 @@ mod tests {
             (CodecSettings::new(128_001, frame, false, 0, 10), "choose 6000 to 128000"),
             (CodecSettings::new(32_000, frame, true, 31, 10), "31 %"),
             (CodecSettings::new(32_000, frame, true, 10, 11), "complexity of 11"),
+            (CodecSettings::standard().with_bit_rate(0), "0 bit/s"),
+            (CodecSettings::standard().with_dred(MAX_DRED + Duration::from_millis(1)), "1041 ms"),
         ] {
             let message = settings.unwrap_err().to_string();
             assert!(message.contains(words), "{message}");

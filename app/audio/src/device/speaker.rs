@@ -1,43 +1,37 @@
-//! Plays sound.
+//! Plays sound on one loudspeaker.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
-use cpal::{Device, FromSample, SampleFormat, SizedSample, StreamConfig};
-use rtrb::{Consumer, Producer, RingBuffer};
+use rtrb::Producer;
 
-use super::choice::choose;
-use super::{Health, OPEN_TIMEOUT, RING_SAMPLES, find, name_of, not_opened};
-use crate::Result;
+use super::bridge::{CHUNK, Fixed};
+use super::stream::{Health, Output};
+use super::{DeviceKind, RING_SAMPLES, find};
+use crate::{Result, SAMPLE_RATE};
 
 /// A loudspeaker that plays what is written to it. Silence where nothing is; stops when dropped.
 pub struct Speaker {
     name: String,
-    ring: Producer<i16>,
+    ring: Producer<f32>,
+    rate: u32,
+    /// None for a device of our own rate.
+    fixed: Option<Fixed>,
+    /// Samples at 48 kHz that do not fill a chunk of the resampler yet.
+    pending: Vec<i16>,
     health: Arc<Health>,
     /// Keeps the device open.
-    _stream: cpal::Stream,
+    _keep: Box<dyn Send>,
 }
 
 impl Speaker {
     /// Opens the loudspeaker of this id (see [`super::speakers`]), or the default one, and starts it.
     pub fn open(id: Option<&str>) -> Result<Self> {
-        let device = find("loudspeaker", id, HostTrait::default_output_device)?;
-        let name = name_of(&device);
-        let failed = |error: cpal::Error| not_opened("loudspeaker", id, &name, &error);
-        let (config, format) = choose(&name, device.supported_output_configs().map_err(failed)?)?;
-        let (ring, source) = RingBuffer::new(RING_SAMPLES);
-        let health = Arc::new(Health::default());
-        let stream = match format {
-            SampleFormat::I16 => build::<i16>(&device, config, source, &health),
-            SampleFormat::I32 => build::<i32>(&device, config, source, &health),
-            _ => build::<f32>(&device, config, source, &health),
-        }
-        .map_err(failed)?;
-        stream.play().map_err(failed)?;
-        tracing::debug!(device = name, channels = config.channels, ?format, "loudspeaker opened");
-        Ok(Self { name, ring, health, _stream: stream })
+        let (system, device) = find(DeviceKind::Speaker, id)?;
+        let Output { ring, rate, health, keep } = system.play(&device, Arc::default())?;
+        let fixed = (rate != SAMPLE_RATE).then(|| Fixed::new(SAMPLE_RATE, rate)).transpose()?;
+        let name = device.info.name;
+        tracing::debug!(device = name, rate, "loudspeaker opened");
+        Ok(Self { name, ring, rate, fixed, pending: Vec::with_capacity(CHUNK), health, _keep: keep })
     }
 
     /// The name to show to a person.
@@ -46,51 +40,36 @@ impl Speaker {
     }
 
     /// Queues sound and says how many samples there was room for; never waits. Fails when the device has stopped.
+    ///
+    /// For a device of another rate than 48 kHz the last 10 ms are played once more is written.
     pub fn write(&mut self, pcm: &[i16]) -> Result<usize> {
         self.health.check(&self.name)?;
-        let room = self.ring.slots().min(pcm.len());
+        let room = RING_SAMPLES.saturating_sub(self.queued()).min(pcm.len());
         for sample in &pcm[..room] {
-            // There is room: only the audio thread takes, and it makes more.
-            let _ = self.ring.push(*sample);
+            let Some(fixed) = &mut self.fixed else {
+                // There is room: only the audio thread takes, and it makes more.
+                let _ = self.ring.push(f32::from(*sample) / 32_768.0);
+                continue;
+            };
+            self.pending.push(*sample);
+            if self.pending.len() == CHUNK {
+                for sample in fixed.run(self.pending.drain(..).map(|sample| f32::from(sample) / 32_768.0)) {
+                    let _ = self.ring.push(*sample);
+                }
+            }
         }
         Ok(room)
     }
 
     /// Samples that wait to be played, up to [`RING_SAMPLES`].
     pub fn queued(&self) -> usize {
-        RING_SAMPLES - self.ring.slots()
+        let waiting = (self.ring.buffer().capacity() - self.ring.slots()) as u64;
+        let waiting = waiting * u64::from(SAMPLE_RATE) / u64::from(self.rate);
+        RING_SAMPLES.min(usize::try_from(waiting).unwrap_or(RING_SAMPLES) + self.pending.len())
     }
 
     /// Samples of silence that were played because nothing was queued, after the first sound.
     pub fn missed(&self) -> u64 {
         self.health.missed()
     }
-}
-
-fn build<T: SizedSample + FromSample<i16>>(
-    device: &Device,
-    config: StreamConfig,
-    mut source: Consumer<i16>,
-    health: &Arc<Health>,
-) -> std::result::Result<cpal::Stream, cpal::Error> {
-    let channels = usize::from(config.channels);
-    let (counts, reports) = (Arc::clone(health), Arc::clone(health));
-    let mut started = false;
-    let play = move |out: &mut [T], _: &cpal::OutputCallbackInfo| {
-        let mut missed = 0;
-        for frame in out.chunks_mut(channels) {
-            let sample = if let Ok(sample) = source.pop() {
-                started = true;
-                sample
-            } else {
-                missed += 1;
-                0
-            };
-            frame.fill(T::from_sample(sample));
-        }
-        if started && missed > 0 {
-            counts.missed.fetch_add(missed, Ordering::Relaxed);
-        }
-    };
-    device.build_output_stream(config, play, move |error| reports.report(error.kind()), Some(OPEN_TIMEOUT))
 }
