@@ -71,6 +71,8 @@ async fn bare() -> anyhow::Result<Vec<f64>> {
     let epoch = Instant::now();
     let mut playout = PlayoutDecoder::new(JitterSettings::standard(frame))?;
     let (mut pcm, mut captured, mut delays) = (vec![0; frame.samples()], Vec::new(), Vec::new());
+    // Samples that the decisions made, and samples pulled.
+    let (mut made, mut given) = (0_i64, 0_i64);
     let mut clock = interval(frame.duration());
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
     loop {
@@ -78,11 +80,15 @@ async fn bare() -> anyhow::Result<Vec<f64>> {
             biased;
             _ = clock.tick() => {
                 let now = Instant::now();
-                if let Decision::Packet(seq) = playout.pull(epoch.elapsed(), &mut pcm)?
-                    && let Some(at) = captured.get(seq as usize)
-                {
-                    delays.push((now.duration_since(*at) + frame.duration()).as_secs_f64() * 1e3);
+                for decision in playout.pull(epoch.elapsed(), &mut pcm)? {
+                    // A packet's sound begins after what was made before it and not played yet.
+                    let ahead = Duration::from_micros((made - given).max(0).unsigned_abs() * 1_000 / 48);
+                    if let Decision::Packet(seq) = decision && let Some(at) = captured.get(*seq as usize) {
+                        delays.push((now.duration_since(*at) + ahead + frame.duration()).as_secs_f64() * 1e3);
+                    }
+                    made += decision.samples(frame);
                 }
+                given += i64::try_from(frame.samples())?;
             }
             packet = received.recv() => match packet {
                 Some((seq, packet, at)) => {

@@ -154,9 +154,9 @@ fn through() -> anyhow::Result<()> {
         stocked -= u64::from(MANY);
         if drawn / 2_000_000 > told {
             told = drawn / 2_000_000;
-            let size = fs::metadata(folder.path().join("ledger.db"))?.len() as f64 / 1e6;
+            let megabytes = fs::metadata(folder.path().join("ledger.db"))?.len() as f64 / 1e6;
             let rate = drawn as f64 / began.elapsed().as_secs_f64();
-            println!("  {drawn:>9} keys: {rate:>7.0} keys/s, memory {:.1} MiB, file {size:.1} MB", resident_mib());
+            println!("  {drawn:>9} keys: {rate:>7.0} keys/s, memory {:.1} MiB, file {megabytes:.1} MB", resident_mib());
         }
     }
     Ok(())

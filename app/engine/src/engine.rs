@@ -1,35 +1,42 @@
 //! The engine: who may talk to us, and one task for each conversation.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use vernam_quic::{Connection, Endpoint, Lane, QuicError};
 use vernam_session::{Role, Suite};
 
-use crate::event::{Command, Event};
+use crate::command::Command;
+use crate::event::Event;
 use crate::limits::{
-    COMMAND_PATIENCE, COMMANDS, CROSSING, EVENTS, FILES_LANE_PAUSE, GOODBYE, HANDSHAKE_DOUBLINGS, HANDSHAKE_PAUSE,
-    PROBE, PROBES,
+    CLOSING, COMMAND_PATIENCE, COMMANDS, CONNECTED_ANEW, CROSSING, EVENTS, FILES_LANE_PAUSE, GOODBYE,
+    HANDSHAKE_DOUBLINGS, HANDSHAKE_PAUSE, ORDERS, PHONE_NOTES, PROBE, PROBES, ROUTE_PAUSE,
 };
-use crate::peer::{self, Channels, Outcome, Shared};
+use crate::peer::{self, Channels, Order, Outcome, PeerNote, PeerNotes, Shared};
+use crate::phone::Policy;
 use crate::source::KeySource;
 use crate::stocks::{OpenStocks, Stocks};
+use crate::switchboard::{Line, MediaNotice, Switchboard};
 
 /// What is agreed for one contact.
 #[derive(Debug, Clone)]
 pub struct Contact {
     /// What may protect talk with it, best first.
     pub suites: Vec<Suite>,
+    /// What may protect calls with it, and what its person is asked.
+    pub policy: Policy,
     /// Up to how many bytes the outbound stock is filled.
     pub outbound_mark: u64,
+    /// Whether a running call with it may change its bit rate by itself, with the loss and the stock of pad.
+    pub adapts: bool,
 }
 
 /// What an engine starts from.
@@ -73,9 +80,16 @@ impl Engine {
         let (ended, ends) = mpsc::channel(COMMANDS);
         let (dialled, answers) = mpsc::channel(COMMANDS);
         let (probed, verdicts) = mpsc::channel(COMMANDS);
+        let (notes, said) = mpsc::channel(PHONE_NOTES);
+        let (switchboard, media_said) = Switchboard::new(Arc::clone(&shared));
         let running = Running {
             endpoint: config.endpoint,
             shared,
+            switchboard,
+            notes,
+            lines: 0,
+            routes: BTreeMap::new(),
+            route_due: None,
             stocks: config.stocks,
             contacts: config.contacts,
             peers: BTreeMap::new(),
@@ -86,7 +100,8 @@ impl Engine {
             dialled,
             dialling: BTreeSet::new(),
         };
-        let task = tokio::spawn(running.run(receiver, ends, answers, verdicts));
+        let task =
+            tokio::spawn(running.run(Receivers { commands: receiver, ends, answers, verdicts, said, media_said }));
         (Self { commands, endpoint, task }, event_receiver)
     }
 
@@ -95,12 +110,13 @@ impl Engine {
         self.commands.send(command).await.map_err(|_ended| EngineError::Ended)
     }
 
-    /// Ends every conversation properly, and waits until they are.
+    /// Ends every conversation properly, and waits until they are; for what is left of connections,
+    /// [`CLOSING`] at most.
     pub async fn shut_down(self) {
         drop(self.commands);
         let _ended = self.task.await;
         self.endpoint.close(0, "done");
-        self.endpoint.wait_idle().await;
+        let _some_are_out_of_reach = timeout(CLOSING, self.endpoint.wait_idle()).await;
     }
 }
 
@@ -115,6 +131,16 @@ struct Running {
     shared: Arc<Shared>,
     stocks: OpenStocks,
     contacts: BTreeMap<String, Contact>,
+    /// The telephone and its calls.
+    switchboard: Switchboard,
+    /// Where conversations talk to the telephone.
+    notes: mpsc::Sender<(Arc<str>, u64, PeerNote)>,
+    /// Conversations so far.
+    lines: u64,
+    /// Our own address towards each contact that we talk with.
+    routes: BTreeMap<String, IpAddr>,
+    /// When to look again whether one of them has changed.
+    route_due: Option<Instant>,
     peers: BTreeMap<String, PeerHandle>,
     /// New connections of contacts whose old conversation is still ending.
     waiting: BTreeMap<String, Started>,
@@ -127,7 +153,13 @@ struct Running {
 }
 
 /// A contact that was dialled, where, and what came of it.
-type Dialled = (String, SocketAddr, Result<Connection, QuicError>);
+struct Dialled {
+    contact: String,
+    addr: SocketAddr,
+    answer: Result<Connection, QuicError>,
+    /// Whether a call waited for it, and not its person.
+    again: bool,
+}
 
 /// A connection that a conversation is to begin over.
 struct Started {
@@ -143,22 +175,44 @@ struct PeerHandle {
     /// Whether the contact has proved that it holds the key.
     established: Arc<AtomicBool>,
     began: Instant,
-    commands: mpsc::Sender<Command>,
+    orders: mpsc::Sender<Order>,
     lanes: mpsc::Sender<Connection>,
     task: JoinHandle<()>,
 }
 
+/// Everything that the engine's task listens to.
+struct Receivers {
+    commands: mpsc::Receiver<Command>,
+    ends: mpsc::Receiver<(String, Outcome)>,
+    answers: mpsc::Receiver<Dialled>,
+    verdicts: mpsc::Receiver<(Started, bool)>,
+    said: mpsc::Receiver<(Arc<str>, u64, PeerNote)>,
+    media_said: mpsc::Receiver<MediaNotice>,
+}
+
+impl Contact {
+    /// A contact under `policy`, whose outbound stock is filled up to `outbound_mark` bytes: what the policy starts calls
+    /// with is also the first choice for everything else.
+    pub fn under(policy: Policy, outbound_mark: u64) -> Self {
+        let suites = match policy {
+            Policy::OtpOnly => vec![Suite::Otp],
+            Policy::PreferOtp => vec![Suite::Otp, Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
+            Policy::Aes => vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305, Suite::Otp],
+        };
+        Self { suites, policy, outbound_mark, adapts: true }
+    }
+}
+
 impl Running {
-    async fn run(
-        mut self,
-        mut commands: mpsc::Receiver<Command>,
-        mut ends: mpsc::Receiver<(String, Outcome)>,
-        mut answers: mpsc::Receiver<Dialled>,
-        mut verdicts: mpsc::Receiver<(Started, bool)>,
-    ) {
+    async fn run(mut self, receivers: Receivers) {
+        let Receivers { mut commands, mut ends, mut answers, mut verdicts, mut said, mut media_said } = receivers;
         let endpoint = self.endpoint.clone();
         loop {
+            let wake = self.wake();
             tokio::select! {
+                Some((contact, line, note)) = said.recv() => self.switchboard.peer_note(&contact, line, note).await,
+                Some(note) = media_said.recv() => self.switchboard.media_note(note).await,
+                () = until(wake) => self.time().await,
                 command = commands.recv() => match command {
                     Some(command) => self.command(command).await,
                     None => break,
@@ -168,26 +222,39 @@ impl Running {
                     Some(Err(error)) => tracing::info!(%error, "a caller was turned away"),
                     None => break,
                 },
-                Some((contact, addr, answer)) = answers.recv() => self.answered(contact, addr, answer).await,
+                Some(dialled) = answers.recv() => self.answered(dialled).await,
                 Some((started, alive)) = verdicts.recv() => {
                     if alive {
-                        started.connection.close(3, "already connected");
+                        started.connection.close(CONNECTED_ANEW, "already connected");
                     } else {
                         self.begin_or_replace(started).await;
                     }
                 }
-                Some((contact, Outcome { established, why })) = ends.recv() => {
+                Some((contact, Outcome { established, why, lost })) = ends.recv() => {
+                    // What it still said comes before its end.
+                    while let Ok((contact, line, note)) = said.try_recv() {
+                        self.switchboard.peer_note(&contact, line, note).await;
+                    }
                     self.peers.remove(&contact);
+                    self.routes.remove(&contact);
+                    let replaced = self.waiting.contains_key(&contact);
+                    // Whoever had no key just now may have some soon: a call that waits goes on waiting.
+                    self.switchboard.disconnected(&contact, why.is_none(), lost || replaced || !established).await;
                     self.count_proof(&contact, established);
-                    self.tell(Event::Disconnected { contact: contact.clone(), why }).await;
+                    // Of two connections that were made at once, the end of one is no news.
+                    if established || !replaced {
+                        self.tell(Event::Disconnected { contact: contact.clone(), why }).await;
+                    }
                     if let Some(next) = self.waiting.remove(&contact) {
                         self.begin(next).await;
                     }
                 }
             }
         }
-        // Without their commands' other end the conversations say goodbye.
+        self.switchboard.hang_up_all().await;
+        // Without their orders' other end the conversations say goodbye.
         let peers = std::mem::take(&mut self.peers);
+        self.switchboard.forget_lines();
         let ending: Vec<_> = peers.into_iter().map(|(contact, peer)| (contact, peer.task, peer.connection)).collect();
         for (contact, mut task, connection) in ending {
             if timeout(GOODBYE, &mut task).await.is_err() {
@@ -206,22 +273,11 @@ impl Running {
         if let Command::Connect { contact, addr } = command {
             return self.connect(contact, addr).await;
         }
-        let contact = match &command {
-            Command::Connect { contact, .. }
-            | Command::Call { contact, .. }
-            | Command::Answer { contact, .. }
-            | Command::HangUp { contact, .. }
-            | Command::SendText { contact, .. }
-            | Command::SendFile { contact, .. }
-            | Command::AcceptFile { contact, .. }
-            | Command::DeclineFile { contact, .. }
-            | Command::SetMark { contact, .. }
-            | Command::Account { contact, .. }
-            | Command::Disconnect { contact } => contact.clone(),
-        };
+        let Some(command) = self.switchboard.command(command).await else { return };
+        let Some(contact) = command.contact().map(str::to_owned) else { return };
         match self.peers.get(&contact) {
             Some(peer) => {
-                let text = match peer.commands.send_timeout(command, COMMAND_PATIENCE).await {
+                let text = match peer.orders.send_timeout(Order::Do(command), COMMAND_PATIENCE).await {
                     Ok(()) => return,
                     Err(SendTimeoutError::Timeout(_)) => {
                         format!("too much is waiting for {contact}: this was not done")
@@ -252,22 +308,84 @@ impl Running {
         let (endpoint, dialled) = (self.endpoint.clone(), self.dialled.clone());
         tokio::spawn(async move {
             let answer = endpoint.dial(addr, &contact, Lane::Main).await;
-            let _ended = dialled.send((contact, addr, answer)).await;
+            let _ended = dialled.send(Dialled { contact, addr, answer, again: false }).await;
         });
     }
 
-    async fn answered(&mut self, contact: String, addr: SocketAddr, answer: Result<Connection, QuicError>) {
+    async fn answered(&mut self, dialled: Dialled) {
+        let Dialled { contact, addr, answer, again } = dialled;
         self.dialling.remove(&contact);
         match answer {
             Ok(connection) => {
                 // Both dialled at once: what is proved stands, else the one with the smaller name wins, at both ends.
-                let stands = |peer: &PeerHandle| peer.is_established() || *self.shared.name > *contact;
+                // What is taken for lost does not stand.
+                let lost = self.switchboard.redials.waits_for(&contact) && self.switchboard.is_lost(&contact);
+                let stands = |peer: &PeerHandle| {
+                    if peer.is_established() { !lost } else { *self.shared.name > *contact }
+                };
                 if self.peers.get(&contact).is_some_and(stands) {
-                    return connection.close(3, "already connected");
+                    return connection.close(CONNECTED_ANEW, "already connected");
                 }
                 self.begin_or_replace(Started { connection, dialled: Some(addr) }).await;
             }
+            Err(error) if again => {
+                tracing::info!(%contact, %error, "not reached yet");
+                self.switchboard.redials.failed(&contact, Instant::now());
+            }
             Err(error) => self.tell(Event::Disconnected { contact, why: Some(error.to_string()) }).await,
+        }
+    }
+
+    /// When [`Self::time`] has something to do.
+    fn wake(&self) -> Option<Instant> {
+        let deadlines = [self.switchboard.deadline(), self.switchboard.redials.deadline(), self.route_due];
+        let route = (self.route_due.is_none() && self.switchboard.is_talking()).then(Instant::now);
+        deadlines.into_iter().chain([route]).flatten().min()
+    }
+
+    async fn time(&mut self) {
+        self.switchboard.time().await;
+        let now = Instant::now();
+        for (contact, addr, longest) in self.switchboard.redials.due(now) {
+            // A conversation that is just being made needs no other.
+            if self.switchboard.is_lost(&contact) {
+                self.redial(contact, addr, longest);
+            }
+        }
+        if self.route_due.is_none_or(|due| due <= now) {
+            self.watch_routes();
+            self.route_due = self.switchboard.is_talking().then(|| now + ROUTE_PAUSE);
+        }
+    }
+
+    /// Tries to reach a contact again that a call waits for.
+    fn redial(&mut self, contact: String, addr: SocketAddr, longest: Duration) {
+        if !self.dialling.insert(contact.clone()) {
+            return;
+        }
+        let (endpoint, dialled) = (self.endpoint.clone(), self.dialled.clone());
+        tokio::spawn(async move {
+            let answer = timeout(longest, endpoint.dial(addr, &contact, Lane::Main)).await;
+            let answer = answer.unwrap_or(Err(QuicError::TimedOut));
+            let _ended = dialled.send(Dialled { contact, addr, answer, again: true }).await;
+        });
+    }
+
+    /// Opens the socket anew where our own address has changed: QUIC then migrates the connections that we dialled (RFC
+    /// 9000, section 9).
+    fn watch_routes(&mut self) {
+        let mut changed = false;
+        for (contact, peer) in self.peers.iter().filter(|(_, peer)| peer.ours) {
+            // No way to it at the moment: what comes next is a change.
+            let Some(route) = vernam_quic::source_address(peer.connection.remote_address()) else { continue };
+            let before = self.routes.insert(contact.clone(), route);
+            changed |= before.is_some_and(|before| before != route);
+        }
+        if changed {
+            match self.endpoint.rebind() {
+                Ok(()) => tracing::info!("this machine has another address; the connections go on from there"),
+                Err(error) => tracing::warn!(%error, "no socket at this machine's new address"),
+            }
         }
     }
 
@@ -309,7 +427,7 @@ impl Running {
                     // Both dialled at once: the one with the smaller name wins, at both ends.
                     Some(peer) if peer.ours && !peer.is_established() && peer.began.elapsed() < CROSSING => {
                         if *self.shared.name < *contact {
-                            return started.connection.close(3, "already connected");
+                            return started.connection.close(CONNECTED_ANEW, "already connected");
                         }
                         self.begin_or_replace(started).await;
                     }
@@ -351,9 +469,9 @@ impl Running {
     async fn begin_or_replace(&mut self, started: Started) {
         let contact = started.connection.peer_name();
         let Some(peer) = self.peers.get(contact) else { return self.begin(started).await };
-        peer.connection.close(3, "connected anew");
+        peer.connection.close(CONNECTED_ANEW, "connected anew");
         if let Some(older) = self.waiting.insert(contact.to_owned(), started) {
-            older.connection.close(3, "connected anew");
+            older.connection.close(CONNECTED_ANEW, "connected anew");
         }
     }
 
@@ -378,23 +496,38 @@ impl Running {
         for text in stocks.notices() {
             self.tell(Event::Warning { contact: contact.clone(), text }).await;
         }
-        let (commands, receiver) = mpsc::channel(COMMANDS);
+        let (orders, receiver) = mpsc::channel(ORDERS);
+        self.lines += 1;
+        let (line, usable, inbound) = (self.lines, Arc::default(), Arc::default());
+        let (sender, stock) = (self.notes.clone(), [Arc::clone(&usable), Arc::clone(&inbound)]);
+        let notes = PeerNotes { line, sender, usable, inbound };
+        self.switchboard.redials.reached(&contact, dialled);
+        self.switchboard.set_policy(&contact, settings.policy, settings.adapts).await;
+        self.switchboard.connected(&contact, Line::new(line, role, orders.clone(), connection.clone(), stock));
         let (lanes, lane_receiver) = mpsc::channel(2);
         let (shared, ended, name) = (Arc::clone(&self.shared), self.ended.clone(), contact.clone());
         let handle = connection.clone();
         let established = Arc::new(AtomicBool::new(false));
         let proved = Arc::clone(&established);
         let task = tokio::spawn(async move {
-            let channels = Channels { commands: receiver, lanes: lane_receiver, proved };
+            let channels = Channels { orders: receiver, notes, lanes: lane_receiver, proved };
             let outcome = peer::run(shared, settings, role, connection, stocks, channels).await;
             let _gone = ended.send((name, outcome)).await;
         });
         let (ours, began) = (dialled.is_some(), Instant::now());
-        let peer = PeerHandle { connection: handle, ours, established, began, commands, lanes, task };
+        let peer = PeerHandle { connection: handle, ours, established, began, orders, lanes, task };
         self.peers.insert(contact.clone(), peer);
         if let Some(addr) = dialled {
             self.dial_files_lane(contact, addr);
         }
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn until(wake: Option<Instant>) {
+    match wake {
+        Some(wake) => sleep_until(wake.into()).await,
+        None => std::future::pending().await,
     }
 }
 

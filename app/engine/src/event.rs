@@ -1,127 +1,16 @@
-//! What the application tells the engine, and what the engine tells the application.
+//! What the engine tells the application.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use vernam_audio::{CodecSettings, Decision, PlayoutStats};
-use vernam_session::{CallTerms, HangUpReason, Refusal, Suite};
+use vernam_audio::PlayoutStats;
+use vernam_session::{CallTerms, Refusal, Suite};
 use vernam_store::StockStatus;
 
+use crate::phone::{CallRecord, PhoneEvent, Tone};
 use crate::source::LinkHealth;
-
-/// Where a call's sound comes from, and where it goes. Called from the call's own task, once a frame; must not block.
-pub trait VoiceIo: Send {
-    /// Writes the next frame of 48 kHz mono sound from the microphone (or a file) to `pcm`.
-    fn capture(&mut self, pcm: &mut [i16]);
-    /// Plays the next frame.
-    fn play(&mut self, pcm: &[i16]);
-    /// The packet of number `seq` was made from the frame captured at `at`, and was sealed and sent.
-    fn sent(&mut self, seq: u32, packet: &[u8], at: Duration) {
-        let _ = (seq, packet, at);
-    }
-    /// The frame given to [`play`](Self::play) at `at` was made by this decision.
-    fn played(&mut self, decision: Decision, at: Duration) {
-        let _ = (decision, at);
-    }
-}
-
-/// What a caller proposes.
-#[derive(Debug, Clone, Copy)]
-pub struct CallProposal {
-    /// How the voice is protected. Nothing less is ever used instead.
-    pub suite: Suite,
-    /// How it is coded.
-    pub codec: CodecSettings,
-}
-
-/// What the application wants done.
-pub enum Command {
-    /// Connect to a contact.
-    Connect {
-        /// Its name (SAE ID).
-        contact: String,
-        /// Where its client listens.
-        addr: SocketAddr,
-    },
-    /// Call a connected contact.
-    Call {
-        /// Whom.
-        contact: String,
-        /// How.
-        proposal: CallProposal,
-        /// The sound.
-        io: Box<dyn VoiceIo>,
-    },
-    /// Take the call that rings.
-    Answer {
-        /// Whose.
-        contact: String,
-        /// The sound.
-        io: Box<dyn VoiceIo>,
-    },
-    /// End, decline or cancel the call with this contact.
-    HangUp {
-        /// With whom.
-        contact: String,
-        /// Why.
-        reason: HangUpReason,
-    },
-    /// Send a text message.
-    SendText {
-        /// To whom.
-        contact: String,
-        /// What.
-        body: String,
-    },
-    /// Offer a file.
-    SendFile {
-        /// To whom.
-        contact: String,
-        /// Which.
-        path: PathBuf,
-        /// How it is protected.
-        suite: Suite,
-    },
-    /// Take an offered file.
-    AcceptFile {
-        /// From whom.
-        contact: String,
-        /// The number in [`Event::FileOffered`].
-        transfer: u32,
-        /// Into which folder.
-        folder: PathBuf,
-    },
-    /// Do not take an offered file.
-    DeclineFile {
-        /// From whom.
-        contact: String,
-        /// The number in [`Event::FileOffered`].
-        transfer: u32,
-    },
-    /// Fill the outbound stock up to another mark from now on. What is there already stays.
-    SetMark {
-        /// For whom.
-        contact: String,
-        /// Bytes.
-        bytes: u64,
-    },
-    /// Tell how much key was spent on what.
-    Account {
-        /// With whom.
-        contact: String,
-        /// Where to.
-        reply: oneshot::Sender<Account>,
-    },
-    /// End the conversation with a contact properly.
-    Disconnect {
-        /// With whom.
-        contact: String,
-    },
-}
 
 /// The words of a message. Printed for debugging it shows its length only, so that no log can hold it.
 #[derive(Clone, PartialEq, Eq)]
@@ -180,24 +69,12 @@ pub enum Event {
         /// How the quantum link does, if it tells.
         link: Option<LinkHealth>,
     },
-    /// A contact calls.
-    IncomingCall {
-        /// Who.
-        contact: String,
-        /// What is proposed.
-        terms: CallTerms,
-    },
-    /// It rings at the contact's.
-    Ringing {
-        /// At whose.
-        contact: String,
-    },
-    /// The call is taken; sound flows.
-    Answered {
+    /// Something about a call: it rings, is taken, held, asked to change, is over.
+    Call {
         /// With whom.
         contact: String,
-        /// What was agreed.
-        terms: CallTerms,
+        /// What.
+        event: PhoneEvent,
     },
     /// How a call goes, a few times a second.
     CallTick {
@@ -206,16 +83,22 @@ pub enum Event {
         /// How.
         stats: Box<CallStats>,
     },
-    /// A call is over, or came to nothing.
-    CallEnded {
-        /// With whom.
-        contact: String,
-        /// Why.
-        reason: HangUpReason,
-        /// Whether the contact ended it.
-        by_contact: bool,
+    /// A call is over, or came to nothing: for the history.
+    CallRecord {
+        /// What it was, and why it ended.
+        record: CallRecord,
         /// How it went, if it was ever taken.
         stats: Option<Box<CallStats>>,
+    },
+    /// Play this tone to the person from now on, or none.
+    Tone(Option<Tone>),
+    /// The words by which both people can make sure that nobody sits between them: the same at both ends of a
+    /// conversation. Told with its first call, and again after every reconnect.
+    Words {
+        /// With whom.
+        contact: String,
+        /// Four words of the BIP-39 English list.
+        words: [String; 4],
     },
     /// A text message came.
     TextReceived {
@@ -313,6 +196,10 @@ pub struct FileDone {
 pub struct CallStats {
     /// What was agreed.
     pub terms: CallTerms,
+    /// What protects the voice that leaves now; during a change of terms it may still be the old suite.
+    pub sent_under: Suite,
+    /// What protected the newest voice that came.
+    pub received_under: Suite,
     /// Since it was taken.
     pub lasted: Duration,
     /// Voice packets sealed and handed to the connection.
@@ -321,8 +208,15 @@ pub struct CallStats {
     pub unsent: u64,
     /// Packets opened.
     pub received: u64,
-    /// Packets missing between the first and the newest that came.
+    /// Packets missing between the first and the newest that came, without those of outages.
     pub missing: u64,
+    /// Frames of the contact's that the connection was away for: from the last packet before an outage to the first one
+    /// after it.
+    pub away: u64,
+    /// Packets missing among those of the last seconds, percent.
+    pub lost_percent: f64,
+    /// The same of our voice at the contact's, as the contact tells.
+    pub lost_at_contact_percent: u8,
     /// Datagrams refused, by reason.
     pub refused: BTreeMap<Refusal, u64>,
     /// Datagrams of an earlier call that came late.
@@ -331,14 +225,63 @@ pub struct CallStats {
     pub playout: PlayoutStats,
     /// Interarrival jitter, RFC 3550, section 6.4.1.
     pub jitter: Duration,
+    /// The connection's round trip.
+    pub round_trip: Duration,
+    /// What the jitter buffer holds.
+    pub buffered: Duration,
+    /// From the contact's mouth to our ear, estimated: a frame, half a round trip, the codec's look-ahead and the
+    /// jitter buffer. Without the sound devices' own delay.
+    pub delay: Duration,
+    /// Loudness of what the microphone gave last, dB below full scale; whether it is sent is another matter.
+    pub said_dbfs: f64,
     /// Loudness of the last frames heard, dB below full scale.
     pub heard_dbfs: f64,
+    /// Whether the microphone's sound is sent at the moment, and not silence in its place.
+    pub sending: bool,
     /// Packets that can still be sent with the pad in hand, beside the stock; `None` under an AEAD key.
     pub packets_in_hand: Option<u64>,
+    /// For how long one-time pad for talk is left, the stock included; `None` under an AEAD key.
+    pub key_left: Option<Duration>,
     /// Bytes of outbound key handed to this call.
     pub key_outbound: u64,
     /// Bytes of inbound key handed to this call.
     pub key_inbound: u64,
+}
+
+/// Below the quietest sample of 16 bits.
+const SILENCE_DBFS: f64 = -96.0;
+
+impl CallStats {
+    /// Of a call under `terms` that has just been taken.
+    pub(crate) fn of(terms: CallTerms) -> Self {
+        Self {
+            terms,
+            sent_under: terms.suite,
+            received_under: terms.suite,
+            lasted: Duration::ZERO,
+            sent: 0,
+            unsent: 0,
+            received: 0,
+            missing: 0,
+            away: 0,
+            lost_percent: 0.0,
+            lost_at_contact_percent: 0,
+            refused: BTreeMap::new(),
+            stray: 0,
+            playout: PlayoutStats::default(),
+            jitter: Duration::ZERO,
+            round_trip: Duration::ZERO,
+            buffered: Duration::ZERO,
+            delay: Duration::ZERO,
+            said_dbfs: SILENCE_DBFS,
+            heard_dbfs: SILENCE_DBFS,
+            sending: false,
+            packets_in_hand: None,
+            key_left: None,
+            key_outbound: 0,
+            key_inbound: 0,
+        }
+    }
 }
 
 /// What key was spent on, in bytes, since the conversation began.

@@ -5,11 +5,12 @@
 //! [`KeySource`].
 //!
 //! ```text
-//!   Command ─► Engine ─► Peer (one task a contact) ─┬─ Session (sans-IO) ─ control stream
-//!   Event  ◄─────┘          │ stocks, key source    ├─ media task: capture ─ Opus ─ seal ─ datagram, and back
-//!                           └───────────────────────┴─ transfer tasks: file ─ records ─ stream, and back
+//!   Command ─► Engine ─┬─ Peer (one task a contact) ─┬─ Session (sans-IO) ─ control stream
+//!   Event  ◄─────┘     │      stocks, key source     └─ transfer tasks: file ─ records ─ stream, and back
+//!                      └─ Switchboard ─ Phone (pure) ─── media tasks: capture ─ Opus ─ seal ─ datagram, and back
 //! ```
 
+mod command;
 mod engine;
 mod event;
 mod files;
@@ -17,13 +18,21 @@ pub mod limits;
 mod media;
 mod pads;
 mod peer;
+mod phone;
 mod records;
 mod source;
 mod stocks;
+mod switchboard;
+mod words;
 
+pub use command::{CallProposal, Command, Tape, VoiceIo};
 pub use engine::{Contact, Engine, EngineConfig, EngineError};
-pub use event::{Account, CallProposal, CallStats, Command, Event, FileDone, MessageBody, VoiceIo};
+pub use event::{Account, CallStats, Event, FileDone, MessageBody};
 pub use files::pad_cost as file_pad_cost;
 pub use pads::PadSource;
+pub use phone::{
+    CallRecord, CallState, CallView, Input as PhoneInput, Output as PhoneOutput, Phone, PhoneEvent, PhoneSettings,
+    Policy, Tone, Transmit,
+};
 pub use source::{KeySource, LinkHealth, Reply, Room, SourceError};
 pub use stocks::{OpenStocks, StockPair};

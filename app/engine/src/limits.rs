@@ -21,10 +21,16 @@ pub const RING_TIMEOUT: Duration = Duration::from_mins(1);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a flow waits for the key that it asked for.
 pub const KEY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a call waits for its first key where there is none yet: two people who have only just met fill their stocks.
+pub const FIRST_KEY_PATIENCE: Duration = Duration::from_secs(20);
 /// How long the engine waits for a conversation that does not take its commands.
 pub const COMMAND_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a conversation may take to say goodbye when the engine ends.
 pub const GOODBYE: Duration = Duration::from_secs(5);
+/// How long the end of all connections is waited for when the engine has ended. Three round trips are enough for those
+/// that live; a caller's that gave up during an outage can linger for QUIC's idle timeout, and has nobody to be told
+/// ([`Endpoint::wait_idle`](vernam_quic::Endpoint::wait_idle)).
+pub const CLOSING: Duration = Duration::from_secs(1);
 /// How long whoever said goodbye waits for the other side to close the connection.
 pub const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Two people who dial each other within this time meant the same conversation; later, the newer one replaces one that
@@ -66,9 +72,51 @@ pub const TEXT_BLOCK: usize = 1_024;
 pub const HANDSHAKE_KEY: u32 = 8 * 1_024;
 /// The least of it that makes sense, where a KME's keys are short.
 pub const MIN_HANDSHAKE_KEY: u32 = 4 * 1_024;
+/// Bytes of a pad carried by hand that are kept for handshakes: two, or four of the least size.
+pub const PAD_RESERVE: u64 = 2 * HANDSHAKE_KEY as u64;
 /// Bytes of the smallest key that is worth announcing, unless the KME has only smaller ones: each costs 20 bytes of
 /// control pad.
 pub const MIN_STOCK_KEY: u64 = 256;
 
-/// Seconds of talk left at which people are told.
-pub const TALK_WARNINGS: [u64; 4] = [300, 60, 30, 10];
+/// How long nothing may be heard from a contact during a call before its connection is taken for lost.
+pub const LOST_AFTER: Duration = Duration::from_secs(3);
+/// How often a connection that is taken for lost is probed: it may come back by itself, or by migration.
+pub const PROBE_PAUSE: Duration = Duration::from_millis(500);
+/// How long the first try to reach a lost contact again may take; the second takes twice as long, and so on up to four
+/// times. QUIC repeats its first packet after 1 s.
+pub const REDIAL_TRY: Duration = Duration::from_millis(1_500);
+/// Before the next try; doubles up to eight times that.
+pub const REDIAL_PAUSE: Duration = Duration::from_millis(250);
+/// How often it is looked whether this machine's address towards a contact has changed, during a call.
+pub const ROUTE_PAUSE: Duration = Duration::from_secs(1);
+/// How long a voice flow is still listened to once the one that follows it is heard.
+pub const OLD_FLOW_LINGERS: Duration = Duration::from_secs(5);
+/// Voice flows of one call that are listened to at once: a change that follows on a change.
+pub const MAX_HEARD_FLOWS: usize = 3;
+/// Things that may wait for a call's own task: keys and switches, taken before every frame.
+pub const MEDIA_INPUTS: usize = 64;
+/// Things that may wait for the telephone.
+pub const PHONE_NOTES: usize = 1_024;
+/// Orders of the telephone that may wait for a conversation.
+pub const ORDERS: usize = 256;
+/// How long the end of a call's task is waited for: it takes a frame's time, unless a device hangs.
+pub const MEDIA_END: Duration = Duration::from_secs(1);
+/// How often loss and jitter are told at most, when they have changed. A report costs 24 bytes of control pad, as much
+/// as ten milliseconds of voice.
+pub const QUALITY_PAUSE: Duration = Duration::from_secs(5);
+/// A change of loss worth telling, percent.
+pub const QUALITY_STEP_PERCENT: u8 = 3;
+/// A change of jitter worth telling, milliseconds.
+pub const QUALITY_STEP_MS: u16 = 15;
+/// Messages about calls that a contact may say at once; honest people need a few a minute.
+pub const CALL_MESSAGES: u32 = 64;
+/// One more such message every so often. Whoever says more is hung up on.
+pub const CALL_MESSAGE_PAUSE: Duration = Duration::from_millis(250);
+/// Calls at once: one that is heard, and others held or ringing.
+pub const MAX_CALLS: usize = 8;
+/// How long a call waits for a lost connection.
+pub const RECONNECT_FOR: Duration = Duration::from_secs(30);
+/// Seconds of talk for which there must be pad before a call goes over to one-time pad.
+pub const RAISE_SECONDS: u64 = 5;
+/// The code with which a connection is closed that another one replaces.
+pub(crate) const CONNECTED_ANEW: u32 = 3;

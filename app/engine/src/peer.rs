@@ -9,28 +9,32 @@ mod transfers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use vernam_key::{Inbound, Material, Outbound};
-use vernam_quic::{Connection, Lane, RecvStream, SendStream};
+use vernam_quic::{Connection, Lane, QuicError, RecvStream, SendStream};
 use vernam_session::limits::STREAM_HEADER_LEN;
 use vernam_session::{
-    Config, Exporter, FlowId, KeyBlock, Message, NoKey, Output, Refusal, Role, Session, StreamHeader, Suite,
+    CallTerms, Config, Exporter, FlowId, KeyBlock, Message, NoKey, Output, Refusal, Role, Session, StreamHeader, Suite,
 };
 use vernam_store::StockKey;
 
-use self::calls::Call;
+use self::calls::Voices;
 use self::fill::Fill;
 use self::lanes::Lanes;
 use self::texts::Texts;
 use self::transfers::Transfers;
+use crate::command::Command;
 use crate::engine::Contact;
-use crate::event::{Account, CallStats, Command, Event, FileDone};
-use crate::limits::{CONTROL_RECORDS, FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, LAST_WORDS, MAX_EARLY_BLOCKS, TICK};
+use crate::event::{Account, Event, FileDone};
+use crate::limits::{
+    CONNECTED_ANEW, CONTROL_RECORDS, FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, LAST_WORDS, MAX_EARLY_BLOCKS, TICK,
+};
+use crate::media::MediaInput;
 use crate::records::FlowKey;
 use crate::source::{KeySource, Room, SourceError};
 use crate::stocks::Stocks;
@@ -53,12 +57,8 @@ pub(crate) enum Input {
     Announced { start: u64, keys: Result<Vec<StockKey>, SourceError> },
     /// A record or datagram was refused.
     Refused(Refusal),
-    /// The call's own task tells how it goes.
-    CallTick(Box<CallStats>),
-    /// The call has no key left to send with.
-    VoiceKeyOver(FlowId),
-    /// The call cannot go on, and why.
-    VoiceFailed(FlowId, &'static str),
+    /// A call's own task has something to say to the contact.
+    Say(Message),
     /// A text message was opened.
     Text(Vec<u8>),
     /// A text message was sealed and written.
@@ -71,6 +71,31 @@ pub(crate) enum Input {
     FileProgress { transfer: u32, sending: bool, done: u64, size: u64 },
     /// A transfer is over.
     FileEnded { transfer: u32, sending: bool, result: Result<FileDone, String> },
+}
+
+/// What a conversation is told to do.
+pub(crate) enum Order {
+    /// What the application wants of it.
+    Do(Command),
+    /// Say this about a call.
+    Send(Message),
+    /// Open the voice flows of this number, both ways, and give them and their keys to a call's own task.
+    OpenVoice { call: u32, terms: CallTerms, media: mpsc::Sender<MediaInput> },
+}
+
+/// What a conversation tells the telephone.
+pub(crate) enum PeerNote {
+    /// It stands.
+    Established {
+        /// What both sides allow.
+        suites: Vec<Suite>,
+        /// What the verification words are made of.
+        verification: [u8; 32],
+    },
+    /// The contact said something about a call; new numbers were checked to be new.
+    Message(Message),
+    /// Voice flows could not be opened.
+    VoiceFailed { call: u32, why: String },
 }
 
 /// What all conversations of an engine share.
@@ -95,21 +120,39 @@ pub(crate) struct Peer {
     control_out: mpsc::Sender<Vec<u8>>,
     /// The peer's control stream is there; another one is not taken.
     control_taken: bool,
-    /// The highest number that the peer gave a call or a transfer.
-    their_last_number: u32,
+    /// The highest numbers that the peer gave a call and a transfer.
+    their_last: TheirLast,
     routes_out: BTreeMap<FlowId, mpsc::Sender<FlowKey<Outbound>>>,
     routes_in: BTreeMap<FlowId, mpsc::Sender<FlowKey<Inbound>>>,
     early: VecDeque<KeyBlock<Inbound>>,
     account: Account,
     usable: u64,
     next_number: u32,
-    call: Call,
+    voices: Voices,
+    notes: PeerNotes,
     fill: Fill,
     texts: Texts,
     transfers: Transfers,
     closed: Option<End>,
     /// We said goodbye first: the peer has the last word.
     said_bye: bool,
+}
+
+/// The highest numbers that the peer gave.
+#[derive(Default)]
+struct TheirLast {
+    call: u32,
+    transfer: u32,
+}
+
+/// The way to the telephone, with which conversation it is that speaks.
+pub(crate) struct PeerNotes {
+    pub(crate) line: u64,
+    pub(crate) sender: mpsc::Sender<(Arc<str>, u64, PeerNote)>,
+    /// Bytes of outbound key that both sides hold, for whoever wants to know.
+    pub(crate) usable: Arc<AtomicU64>,
+    /// The same of inbound key.
+    pub(crate) inbound: Arc<AtomicU64>,
 }
 
 /// How a conversation ended.
@@ -127,7 +170,8 @@ impl End {
 
 /// What joins a conversation to its engine.
 pub(crate) struct Channels {
-    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) notes: PeerNotes,
     /// Second connections, dialled or accepted.
     pub(crate) lanes: mpsc::Receiver<Connection>,
     /// Set once the contact has proved that it holds the key.
@@ -140,6 +184,8 @@ pub(crate) struct Outcome {
     pub(crate) established: bool,
     /// Why it ended; `None` is a proper end.
     pub(crate) why: Option<String>,
+    /// Whether the network took it, so that it may come back.
+    pub(crate) lost: bool,
 }
 
 /// Starts a conversation over `connection` and runs it to its end.
@@ -151,7 +197,7 @@ pub(crate) async fn run(
     stocks: Stocks,
     channels: Channels,
 ) -> Outcome {
-    let Channels { mut commands, mut lanes, proved } = channels;
+    let Channels { mut orders, notes, mut lanes, proved } = channels;
     let contact: Arc<str> = connection.peer_name().into();
     let (inputs, mut received) = mpsc::channel(INPUTS);
     let started = start(&shared, &contact, role, &connection, &stocks, settings.suites.clone());
@@ -164,8 +210,9 @@ pub(crate) async fn run(
     let (session, control_out, handshake_bytes) = match started {
         Ok(started) => started,
         Err(why) => {
+            let lost = connection.close_reason().is_some_and(|error| is_lost(&error));
             connection.close(1, "no key");
-            return Outcome { established: false, why: Some(why) };
+            return Outcome { established: false, why: Some(why), lost };
         }
     };
     let listening = tokio::spawn(listen(connection.clone(), inputs.clone()));
@@ -178,14 +225,15 @@ pub(crate) async fn run(
         inputs,
         control_out,
         control_taken: false,
-        their_last_number: 0,
+        their_last: TheirLast::default(),
         routes_out: BTreeMap::new(),
         routes_in: BTreeMap::new(),
         early: VecDeque::new(),
         account: Account { handshake_outbound: handshake_bytes, ..Account::default() },
         usable: 0,
         next_number: u32::from(role.code()) + 2,
-        call: Call::default(),
+        voices: Voices::default(),
+        notes,
         fill: Fill::default(),
         texts: Texts::default(),
         transfers: Transfers::default(),
@@ -211,15 +259,16 @@ pub(crate) async fn run(
                 }
             }
             let established = peer.texts.suite.is_some();
-            return Outcome { established, why: peer.end(end).await };
+            let lost = peer.connection.close_reason().is_some_and(|error| is_lost(&error));
+            return Outcome { established, why: peer.end(end).await, lost };
         }
         tokio::select! {
             biased;
-            command = commands.recv(), if open => match command {
-                Some(command) => peer.command(command).await,
+            order = orders.recv(), if open => match order {
+                Some(order) => peer.order(order).await,
                 None => {
                     open = false;
-                    peer.say_bye().await;
+                    peer.say_bye();
                 }
             },
             Some(input) = received.recv() => peer.input(input).await,
@@ -230,6 +279,15 @@ pub(crate) async fn run(
         if !peer.session.is_established() && peer.closed.is_none() && began.elapsed() > HANDSHAKE_TIMEOUT {
             peer.closed = Some(End::badly("the other side did not confirm its key in time"));
         }
+    }
+}
+
+/// Whether the network took a connection, or the contact replaced it: then the conversation may come back.
+fn is_lost(error: &QuicError) -> bool {
+    match error {
+        QuicError::TimedOut | QuicError::Forgotten | QuicError::Broken { .. } => true,
+        QuicError::ClosedByPeer { code, .. } => *code == u64::from(CONNECTED_ANEW),
+        _ => false,
     }
 }
 
@@ -325,11 +383,19 @@ impl Peer {
         number
     }
 
+    async fn order(&mut self, order: Order) {
+        match order {
+            Order::Do(command) => self.command(command).await,
+            Order::Send(message) => {
+                let now = self.now();
+                self.session.send(message, now);
+            }
+            Order::OpenVoice { call, terms, media } => self.open_voice(call, terms, media).await,
+        }
+    }
+
     async fn command(&mut self, command: Command) {
         match command {
-            Command::Call { proposal, io, .. } => self.call_out(proposal, io).await,
-            Command::Answer { io, .. } => self.answer(io).await,
-            Command::HangUp { reason, .. } => self.hang_up(reason).await,
             Command::SendText { body, .. } => self.send_text(body).await,
             Command::SendFile { path, suite, .. } => self.offer_file(path, suite).await,
             Command::AcceptFile { transfer, folder, .. } => self.accept_file(transfer, folder).await,
@@ -342,11 +408,9 @@ impl Peer {
                 account.inbound_stock = Some(inbound);
                 let _nobody_waits = reply.send(account);
             }
-            Command::Disconnect { .. } => {
-                self.say_bye().await;
-            }
-            // Handled by the engine before there is a conversation.
-            Command::Connect { .. } => {}
+            Command::Disconnect { .. } => self.say_bye(),
+            // The engine's own business, and the telephone's.
+            _ => {}
         }
     }
 
@@ -371,19 +435,7 @@ impl Peer {
             Input::Fresh(keys) => self.handle_fresh(keys).await,
             Input::Announced { start, keys } => self.handle_announced(start, keys).await,
             Input::Refused(why) => self.tell(Event::Refused { contact: self.name(), why }).await,
-            Input::CallTick(stats) => {
-                self.call.note_in_hand(stats.packets_in_hand);
-                let _missed = self.shared.events.try_send(Event::CallTick { contact: self.name(), stats });
-            }
-            Input::VoiceKeyOver(flow) if self.call.is_flow(flow) => {
-                self.hang_up(vernam_session::HangUpReason::KeyUsedUp).await;
-            }
-            Input::VoiceFailed(flow, why) if self.call.is_flow(flow) => {
-                self.warn(format!("the call cannot go on: {why}")).await;
-                self.hang_up(vernam_session::HangUpReason::Failed).await;
-            }
-            // Of a call that is over already.
-            Input::VoiceKeyOver(_) | Input::VoiceFailed(..) => {}
+            Input::Say(message) => self.session.send(message, now),
             Input::Text(record) => self.text_opened(&record).await,
             Input::TextSent { id, suite } => {
                 self.tell(Event::TextSent { contact: self.name(), id, suite }).await;
@@ -438,14 +490,14 @@ impl Peer {
         }
     }
 
-    /// Whether the peer may give this number to a call or a transfer; from then on it is taken.
-    fn takes_number(&mut self, number: u32) -> bool {
-        let theirs = number % 2 == u32::from(self.role.other().code());
-        let new = theirs && number > self.their_last_number;
-        if new {
-            self.their_last_number = number;
-        }
-        new
+    /// Whether the peer may give this number to a transfer; from then on it is taken.
+    fn takes_transfer(&mut self, number: u32) -> bool {
+        takes(&mut self.their_last.transfer, number, self.role.other())
+    }
+
+    /// The same for a call, or for its voice flows after a change of terms.
+    fn takes_call(&mut self, number: u32) -> bool {
+        takes(&mut self.their_last.call, number, self.role.other())
     }
 
     async fn established(&mut self, suite: Suite) {
@@ -456,14 +508,21 @@ impl Peer {
         }
         self.name_lanes();
         self.tell(Event::Established { contact: self.name(), suite }).await;
+        // Before the telephone goes on: what is left to talk with is known, and nobody is asked for less for want of it.
+        self.tell_stock();
+        if let Some(verification) = self.session.verification() {
+            let suites = self.session.allowed().to_vec();
+            self.note(PeerNote::Established { suites, verification }).await;
+        }
+    }
+
+    /// Tells the telephone.
+    async fn note(&self, note: PeerNote) {
+        let _gone = self.notes.sender.send((Arc::clone(&self.contact), self.notes.line, note)).await;
     }
 
     async fn message(&mut self, message: Message) {
         match message {
-            Message::Ring { call, terms } => self.rings(call, terms).await,
-            Message::Ringing { call } => self.ringing(call).await,
-            Message::Answer { call } => self.answered(call).await,
-            Message::HangUp { call, reason } => self.hung_up(call, reason).await,
             Message::FileOffer { transfer, terms } => self.file_offered(transfer, terms).await,
             Message::FileAccept { transfer } => self.file_accepted(transfer),
             Message::FileDecline { transfer } => self.file_declined(transfer).await,
@@ -475,7 +534,7 @@ impl Peer {
                 self.tell(Event::TextDelivered { contact: self.name(), id }).await;
             }
             // The session's own business never comes here.
-            _ => {}
+            other => self.call_message(other).await,
         }
     }
 
@@ -513,8 +572,8 @@ impl Peer {
     }
 
     fn route_out(&mut self, flow: FlowId, key: FlowKey<Outbound>) {
-        if self.call.is_flow(flow) {
-            self.call.key_out(key);
+        if self.voices.knows(flow) {
+            self.voices.key_out(flow, key);
         } else if let Some(route) = self.routes_out.get(&flow) {
             // One request is under way, so there is room; a flow that has ended wipes the key.
             let _ended = route.try_send(key);
@@ -522,8 +581,8 @@ impl Peer {
     }
 
     fn route_in(&mut self, block: KeyBlock<Inbound>) {
-        if self.call.is_flow(block.flow) {
-            self.call.key_in(block);
+        if self.voices.knows(block.flow) {
+            self.voices.key_in(block);
         } else if let Some(route) = self.routes_in.get(&block.flow) {
             let _ended = route.try_send(Ok(block));
         } else if self.early.len() < MAX_EARLY_BLOCKS {
@@ -537,7 +596,6 @@ impl Peer {
         if self.session.is_established() {
             self.fill_stock();
         }
-        self.call_tick().await;
         self.transfers_tick().await;
         self.tell_stock();
     }
@@ -545,12 +603,13 @@ impl Peer {
     fn tell_stock(&self) {
         let (outbound, inbound) = self.stocks.status();
         let (contact, usable) = (self.name(), self.usable.saturating_sub(outbound.cursor).min(outbound.available));
+        self.notes.usable.store(usable, Ordering::Relaxed);
+        self.notes.inbound.store(inbound.available, Ordering::Relaxed);
         let event = Event::Stock { contact, outbound, inbound, usable, mark: self.settings.outbound_mark };
         let _missed = self.shared.events.try_send(event);
     }
 
-    async fn say_bye(&mut self) {
-        self.hang_up(vernam_session::HangUpReason::HungUp).await;
+    fn say_bye(&mut self) {
         let now = self.now();
         self.session.bye(now);
         self.said_bye = true;
@@ -566,7 +625,6 @@ impl Peer {
             // What ended the connection says more than what broke for want of it.
             End::Badly(why) => Some(self.connection.close_reason().map_or(why, |reason| reason.to_string())),
         };
-        self.end_call_at_once().await;
         self.end_transfers().await;
         if why.is_none() && self.said_bye {
             // Without its other end the writer ends the stream.
@@ -582,4 +640,13 @@ impl Peer {
         }
         why
     }
+}
+
+/// Whether `number` is new, and one of those that `role` gives out.
+fn takes(last: &mut u32, number: u32, role: Role) -> bool {
+    let new = number % 2 == u32::from(role.code()) && number > *last;
+    if new {
+        *last = number;
+    }
+    new
 }

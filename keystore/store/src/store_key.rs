@@ -21,6 +21,7 @@ const LABEL_CURSOR: &[u8] = b"cursor\0";
 const LABEL_SEGMENT: &[u8] = b"segment\0";
 const LABEL_ANCHOR: &[u8] = b"anchor\0";
 const LABEL_PAD: &[u8] = b"pad\0";
+const LABEL_BESIDE: &[u8] = b"beside\0";
 
 /// The 32 secret bytes that a store is sealed under. Whoever has them and the files has the keys in stock.
 pub struct StoreKey(SecretBytes);
@@ -82,6 +83,23 @@ impl StoreKey {
             }
             Err(error) => Err(Error::io("write the store key", path)(error)),
         }
+    }
+
+    /// 32 bytes under which something beside the store is sealed, such as a person's history of calls. `purpose` names
+    /// it: other purposes have other keys, and none of them is a key of the store.
+    pub fn beside(&self, purpose: &str) -> SecretBytes {
+        struct Length;
+        impl hkdf::KeyType for Length {
+            fn len(&self) -> usize {
+                LEN
+            }
+        }
+        let info = [LABEL_BESIDE, purpose.as_bytes()];
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, SALT).extract(self.0.expose("to derive a key beside the store's"));
+        let okm = prk.expand(&info, Length).expect("one key is far shorter than HKDF's limit");
+        let mut key = SecretBytes::from_vec(vec![0; LEN]);
+        okm.fill(key.expose_mut("to fill it")).expect("it has the length that was asked for");
+        key
     }
 
     /// Under which a store recognises its own key.

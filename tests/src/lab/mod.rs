@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use vernam_ca::LabCa;
-use vernam_engine::{Command, Event, KeySource};
+use vernam_engine::{Command, Event, KeySource, PhoneEvent, Policy};
 use vernam_quic::{Endpoint, QuicIdentity, WireSettings};
 use vernam_session::Suite;
 
@@ -50,8 +50,12 @@ pub struct Lab {
 pub struct Setup {
     /// What the policy allows, best first.
     pub suites: Vec<Suite>,
+    /// What calls go under, and what people are asked.
+    pub policy: Policy,
     /// Up to where the outbound stock is filled, bytes.
     pub mark: u64,
+    /// Whether calls change their bit rate by themselves.
+    pub adapts: bool,
     /// What lies between the socket and the network.
     pub wire: WireSettings,
     /// Who may talk to this person.
@@ -65,7 +69,9 @@ impl Setup {
     pub fn with_mark(mark: u64) -> Self {
         Self {
             suites: Suite::ALL.to_vec(),
+            policy: Policy::default(),
             mark,
+            adapts: false,
             wire: WireSettings::default(),
             contacts: vec!["alice".to_owned(), "bob".to_owned()],
             source: None,
@@ -164,4 +170,9 @@ pub async fn part(pair: [Person; 2]) {
     alice.tell(Command::Disconnect { contact: "bob".to_owned() }).await;
     alice.stop().await;
     bob.stop().await;
+}
+
+/// Whether a contact calls.
+pub fn is_incoming(event: &Event) -> bool {
+    matches!(event, Event::Call { event: PhoneEvent::Incoming { .. }, .. })
 }

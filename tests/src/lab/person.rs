@@ -10,7 +10,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vernam_audio::CodecSettings;
 use vernam_engine::{
-    Account, CallProposal, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, StockPair, VoiceIo,
+    Account, CallProposal, CallRecord, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, PhoneEvent,
+    StockPair, VoiceIo,
 };
 use vernam_quic::{Endpoint, QuicIdentity};
 use vernam_session::{HangUpReason, Suite};
@@ -49,7 +50,8 @@ impl Person {
         let stocks = Box::new(move |contact: &str| {
             Ok(StockPair { outbound: Box::new(store.outbound(contact)?), inbound: Box::new(store.inbound(contact)?) })
         });
-        let settings = Contact { suites: setup.suites, outbound_mark: setup.mark };
+        let settings =
+            Contact { suites: setup.suites, policy: setup.policy, outbound_mark: setup.mark, adapts: setup.adapts };
         let others = setup.contacts.into_iter().filter(|contact| contact != name);
         let contacts: BTreeMap<_, _> = others.map(|contact| (contact, settings.clone())).collect();
         let source = setup.source.unwrap_or_else(|| lab.vault.end(name));
@@ -155,15 +157,35 @@ impl Person {
 
     /// Waits for the end of a call.
     pub async fn call_ended(&self) -> (HangUpReason, bool, Option<CallStats>) {
+        let (record, stats) = self.call_record().await;
+        (record.reason, record.by_contact, stats)
+    }
+
+    /// Waits for what the history keeps of a call, and how it went.
+    pub async fn call_record(&self) -> (CallRecord, Option<CallStats>) {
         self.wait("the end of the call", |events| {
             events.iter().find_map(|event| match event {
-                Event::CallEnded { reason, by_contact, stats, .. } => {
-                    Some((*reason, *by_contact, stats.as_deref().cloned()))
-                }
+                Event::CallRecord { record, stats } => Some((record.clone(), stats.as_deref().cloned())),
                 _ => None,
             })
         })
         .await
+    }
+
+    /// Waits for something about a call.
+    pub async fn called(&self, what: &str, is: impl Fn(&PhoneEvent) -> bool) {
+        self.saw(what, |event| matches!(event, Event::Call { event, .. } if is(event))).await;
+    }
+
+    /// Waits until what was asked for about a call is refused, with these words.
+    pub async fn refused(&self, words: &str) {
+        let is = |event: &PhoneEvent| matches!(event, PhoneEvent::Refused { why } if why.contains(words));
+        self.called(&format!("a refusal of {words:?}"), is).await;
+    }
+
+    /// Waits for the statistics of a running call that `is` is true of.
+    pub async fn ticked(&self, what: &str, is: impl Fn(&CallStats) -> bool) {
+        self.saw(what, |event| matches!(event, Event::CallTick { stats, .. } if is(stats))).await;
     }
 
     /// Waits for a text message.
@@ -190,7 +212,7 @@ impl Person {
 
     /// Waits for the ringing, and takes the call.
     pub async fn answer(&self, contact: &str, io: Box<dyn VoiceIo>) {
-        self.saw("an incoming call", |event| matches!(event, Event::IncomingCall { .. })).await;
+        self.called("an incoming call", |event| matches!(event, PhoneEvent::Incoming { .. })).await;
         self.tell(Command::Answer { contact: contact.to_owned(), io }).await;
     }
 

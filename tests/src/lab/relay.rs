@@ -42,6 +42,11 @@ impl Relay {
         self.cut.store(true, Ordering::Relaxed);
     }
 
+    /// From now on everything passes again.
+    pub fn mend(&self) {
+        self.cut.store(false, Ordering::Relaxed);
+    }
+
     /// Writes everything that passed as a packet capture (pcap, raw IPv4), which tshark reads.
     pub fn write_pcap(&self, path: &Path) -> std::io::Result<()> {
         let passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);

@@ -246,7 +246,7 @@ async fn a_number_serves_one_call_and_one_transfer() {
         let refused = Message::HangUp { call, reason: HangUpReason::Failed };
         alice.hear("that the call is refused", |message| *message == refused).await;
     }
-    assert_eq!(bob.count(|event| matches!(event, Event::IncomingCall { .. })), 1);
+    assert_eq!(bob.count(vernam_tests::lab::is_incoming), 1);
 
     alice.say(offer(42)).await;
     let (transfer, _) = bob.file_offered().await;
@@ -311,6 +311,25 @@ async fn a_contact_that_floods_and_never_reads_is_given_up_with_words() {
     assert!(why.contains("takes nothing any more"), "{why} (after {said})");
     timeout(SOON, bob.tell(Command::Disconnect { contact: "alice".to_owned() })).await.expect("it is taken");
     bob.warned("not connected").await;
+    bob.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_contact_that_says_too_much_about_a_call_is_given_up() {
+    let (_lab, bob, mut alice) = bob_and_handmade_alice(99).await;
+    alice.say(Message::Ring { call: 2, terms: terms() }).await;
+    bob.answer("alice", Tape::default().head(Mouth::Silence)).await;
+    alice.hear("the answer", |message| *message == Message::Answer { call: 2 }).await;
+    for said in 0..10_000 {
+        if !alice.say(Message::Hold { call: 2, on: said % 2 == 0 }).await {
+            break;
+        }
+    }
+    let why = bob.disconnected().await.expect("this is no proper end");
+    assert!(why.contains("too much about calls"), "{why}");
+    assert_eq!(bob.call_ended().await.0, HangUpReason::Lost);
+    let told = bob.count(|event| matches!(event, Event::Call { .. }));
+    assert!(told < 200, "his person is told {told} things");
     bob.stop().await;
 }
 

@@ -1,9 +1,9 @@
 //! Calls that are not taken, not wanted, or over: every way out is said at both ends, and the next call works.
 
-use vernam_engine::Event;
+use vernam_engine::{Command, Event, PhoneEvent};
 use vernam_session::{HangUpReason, Suite};
 use vernam_tests::lab::voice::{Mouth, Tape, check};
-use vernam_tests::lab::{Lab, Person, Setup, part};
+use vernam_tests::lab::{Lab, Person, Setup, is_incoming, part};
 
 use super::{begin, converse, end};
 
@@ -29,7 +29,7 @@ async fn a_declined_call_is_said_to_be_declined() {
     let (_lab, pair) = two(41).await;
     let [alice, bob] = &pair;
     alice.call("bob", Suite::Otp, silence()).await;
-    alice.saw("the ringing", |event| matches!(event, Event::Ringing { .. })).await;
+    alice.called("the ringing", |event| matches!(event, PhoneEvent::Ringing)).await;
     bob.hang_up("alice", HangUpReason::Declined).await;
     let (reason, by_contact, stats) = alice.call_ended().await;
     assert_eq!((reason, by_contact), (HangUpReason::Declined, true));
@@ -44,13 +44,13 @@ async fn a_caller_who_hangs_up_while_it_rings_stops_the_ringing() {
     let (_lab, pair) = two(42).await;
     let [alice, bob] = &pair;
     alice.call("bob", Suite::Otp, silence()).await;
-    bob.saw("the call", |event| matches!(event, Event::IncomingCall { .. })).await;
+    bob.called("the call", |event| matches!(event, PhoneEvent::Incoming { .. })).await;
     alice.hang_up("bob", HangUpReason::HungUp).await;
     let (reason, by_contact, _) = bob.call_ended().await;
     assert_eq!((reason, by_contact), (HangUpReason::HungUp, true));
     // Too late: there is nothing to take any more.
-    bob.tell(vernam_engine::Command::Answer { contact: "alice".to_owned(), io: silence() }).await;
-    bob.warned("nobody is calling").await;
+    bob.tell(Command::Answer { contact: "alice".to_owned(), io: silence() }).await;
+    bob.refused("alice is not calling").await;
     still_works(&pair).await;
     part(pair).await;
 }
@@ -61,7 +61,7 @@ async fn a_second_call_in_the_same_conversation_is_refused_and_the_first_goes_on
     let tapes = begin(&pair, Suite::Otp, [Mouth::recorded("reader"), Mouth::recorded("commands")]).await;
     for (person, other) in [(&pair[0], "bob"), (&pair[1], "alice")] {
         person.call(other, Suite::Aes256Gcm, silence()).await;
-        person.warned("a call is on already").await;
+        person.refused("there is a call").await;
     }
     tapes[0].until_played(50).await;
     tapes[1].until_played(50).await;
@@ -72,31 +72,41 @@ async fn a_second_call_in_the_same_conversation_is_refused_and_the_first_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_who_call_each_other_at_once_both_get_an_answer_and_can_call_again() {
+async fn two_who_call_each_other_at_once_talk_at_once() {
     let (_lab, pair) = two(44).await;
     let [alice, bob] = &pair;
-    tokio::join!(alice.call("bob", Suite::Otp, silence()), bob.call("alice", Suite::Otp, silence()));
-    for person in &pair {
-        person
-            .saw("busy, or a call that came first", |event| {
-                matches!(
-                    event,
-                    Event::CallEnded { reason: HangUpReason::Busy, .. }
-                        | Event::Warning { .. }
-                        | Event::IncomingCall { .. }
-                        | Event::Ringing { .. }
-                )
+    let tapes = [Tape::default(), Tape::default()];
+    tokio::join!(
+        alice.call("bob", Suite::Otp, tapes[0].head(Mouth::recorded("reader"))),
+        bob.call("alice", Suite::Otp, tapes[1].head(Mouth::recorded("commands")))
+    );
+    // Both wanted to talk: nobody has to answer. Where one call was there first it rings, and is taken.
+    let talk = async |person: &Person, other: &str| {
+        let rings = person.wait("an answer, or a call that came first", |events| {
+            events.iter().find_map(|event| match event {
+                Event::Call { event: PhoneEvent::Answered { .. }, .. } => Some(false),
+                event => is_incoming(event).then_some(true),
             })
-            .await;
+        });
+        if rings.await {
+            let tape = &tapes[usize::from(person.name == "bob")];
+            person.tell(Command::Answer { contact: other.to_owned(), io: tape.head(Mouth::Silence) }).await;
+        }
+    };
+    tokio::join!(talk(alice, "bob"), talk(bob, "alice"));
+    for tape in &tapes {
+        tape.until_played(25).await;
     }
-    for (person, other) in [(alice, "bob"), (bob, "alice")] {
-        person.hang_up(other, HangUpReason::HungUp).await;
+    let calls: Vec<_> =
+        pair.iter().map(|person| person.count(|event| matches!(event, Event::CallRecord { .. }))).collect();
+    assert_eq!(calls, [0, 0], "one call, and it goes on");
+    end(&pair).await;
+    for (said, heard) in [(0, 1), (1, 0)] {
+        check(&tapes[said], &tapes[heard]);
+    }
+    for person in &pair {
         person.forget();
-        // What was said before this message has been heard.
-        person.write(other, "again?").await;
     }
-    alice.text().await;
-    bob.text().await;
     still_works(&pair).await;
     part(pair).await;
 }
@@ -108,8 +118,8 @@ async fn a_suite_that_the_other_side_does_not_allow_is_not_used() {
     only_otp.suites = vec![Suite::Otp];
     let pair = lab.talking(Setup::with_mark(32 << 10), only_otp).await;
     pair[0].call("bob", Suite::Aes256Gcm, silence()).await;
-    pair[0].warned("not allowed").await;
-    assert_eq!(pair[1].count(|event| matches!(event, Event::IncomingCall { .. })), 0);
+    pair[0].refused("not allowed").await;
+    assert_eq!(pair[1].count(is_incoming), 0);
     part(pair).await;
 }
 
@@ -120,7 +130,7 @@ async fn whoever_is_pulled_out_mid_call_leaves_the_other_told() {
     tapes[1].until_played(25).await;
     pair[0].cut();
     let (reason, _, stats) = pair[1].call_ended().await;
-    assert_eq!(reason, HangUpReason::Failed);
+    assert_eq!(reason, HangUpReason::Lost);
     assert!(stats.is_some_and(|stats| stats.received >= 25));
     let why = pair[1].disconnected().await.expect("this is no proper end");
     assert!(why.contains("closed the connection"), "{why}");

@@ -86,7 +86,7 @@ async fn nothing_secret_stands_in_logs_events_or_stores() {
     }
     // The search finds what is there, and all of it was told.
     assert_eq!(file.find_in_files(&inbox).len(), 2);
-    for word in ["TextReceived", "TextSent", "FileEnded", "CallEnded", "Warning"] {
+    for word in ["TextReceived", "TextSent", "FileEnded", "CallRecord", "Warning"] {
         assert!(events.contains(word), "{word} is among the events");
     }
 }

@@ -1,5 +1,6 @@
 //! Two whole clients over real QUIC: what is heard, what shows on the wire, what leaks, and what happens when things fail.
 
+mod adapting;
 mod attacks;
 mod calls;
 mod files;
@@ -10,9 +11,10 @@ mod pads;
 mod people;
 mod reconnecting;
 mod stock;
+mod telephone;
 mod texts;
 
-use vernam_engine::{CallStats, Event};
+use vernam_engine::{CallStats, PhoneEvent};
 use vernam_session::{HangUpReason, Suite};
 use vernam_tests::lab::Person;
 use vernam_tests::lab::voice::{Mouth, Tape};
@@ -38,7 +40,7 @@ async fn begin(pair: &[Person; 2], suite: Suite, mouths: [Mouth; 2]) -> [Tape; 2
     alice.call("bob", suite, tapes[0].head(hers)).await;
     bob.answer("alice", tapes[1].head(his)).await;
     for person in pair {
-        person.saw("the answer", |event| matches!(event, Event::Answered { .. })).await;
+        person.called("the answer", |event| matches!(event, PhoneEvent::Answered { .. })).await;
     }
     tapes
 }

@@ -26,7 +26,7 @@ const SMALL: usize = 1 + 8 + voice_datagram_len(Suite::Otp, 40) + 16;
 /// A busy machine delays single packets, never all of them: so the *least* delay of one half is compared with that of
 /// the other. A pace that is off by one packet in three seconds shows, a stall does not.
 #[track_caller]
-fn one_pace(tape: &Tape) -> usize {
+pub(super) fn one_pace(tape: &Tape) -> usize {
     let sent = tape.sent();
     let numbers: Vec<u32> = sent.keys().copied().collect();
     let all: Vec<u32> = (0..).take(sent.len()).collect();

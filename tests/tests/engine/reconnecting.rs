@@ -1,10 +1,11 @@
 //! Ends and new beginnings over the same stores: the stocks align, and no byte is used twice.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use vernam_engine::{Account, Event};
+use vernam_engine::{Account, Event, PhoneEvent};
 use vernam_session::{HangUpReason, Suite};
-use vernam_tests::lab::voice::{Mouth, check};
+use vernam_tests::lab::voice::{Mouth, Tape, check};
 use vernam_tests::lab::{Lab, Person, Relay, Setup, filled, part};
 
 use super::{begin, converse};
@@ -128,11 +129,11 @@ async fn somebody_whose_line_went_dead_can_call_again_at_once() {
     let [alice, bob] = pair;
     alice.stop().await;
     // Bob has heard nothing and believes that he is in a call with her.
-    assert_eq!(bob.count(|event| matches!(event, Event::Disconnected { .. } | Event::CallEnded { .. })), 0);
+    assert_eq!(bob.count(|event| matches!(event, Event::Disconnected { .. } | Event::CallRecord { .. })), 0);
     bob.forget();
     let alice = lab.start("alice", setup());
     alice.connect("bob", bob.addr).await;
-    assert_eq!(bob.call_ended().await.0, HangUpReason::Failed);
+    assert_eq!(bob.call_ended().await.0, HangUpReason::Lost);
     alice.saw("the conversation", |event| matches!(event, Event::Established { .. })).await;
     let pair = [alice, bob];
     filled(&pair, [MARK; 2]).await;
@@ -143,7 +144,7 @@ async fn somebody_whose_line_went_dead_can_call_again_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_line_that_goes_dead_ends_the_call_by_itself() {
-    // Takes as long as QUIC waits for a dead peer: 30 seconds.
+    // Takes as long as a call waits for its connection: 30 seconds, from the third on.
     let lab = Lab::new(84);
     let pair = lab.pair(setup(), setup());
     let relay = Relay::to(pair[1].addr).await;
@@ -154,7 +155,7 @@ async fn a_line_that_goes_dead_ends_the_call_by_itself() {
     relay.cut();
     for person in &pair {
         let (reason, by_contact, stats) = person.call_ended().await;
-        assert_eq!((reason, by_contact), (HangUpReason::Failed, false));
+        assert_eq!((reason, by_contact), (HangUpReason::Lost, false));
         assert!(stats.is_some());
         let why = person.disconnected().await.expect("no proper end");
         assert!(why.contains("nothing was heard"), "{why}");
@@ -164,6 +165,73 @@ async fn a_line_that_goes_dead_ends_the_call_by_itself() {
     for person in pair {
         person.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_under_one_time_pad_goes_on_when_the_network_is_back() {
+    goes_on(85, Suite::Otp, Duration::from_millis(4_500)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_under_aes_goes_on_when_the_network_is_back() {
+    goes_on(86, Suite::Aes256Gcm, Duration::from_millis(3_500)).await;
+}
+
+/// A call whose network is away for so long.
+async fn goes_on(seed: u64, suite: Suite, away: Duration) {
+    let lab = Lab::new(seed);
+    let pair = lab.pair(setup(), setup());
+    let relay = Relay::to(pair[1].addr).await;
+    pair[0].connect("bob", relay.addr).await;
+    filled(&pair, [MARK; 2]).await;
+    let tapes = begin(&pair, suite, [Mouth::recorded("reader"), Mouth::recorded("commands")]).await;
+    tapes[1].until_played(10).await;
+    let words = [words(&pair[0]).await, words(&pair[1]).await];
+    assert_eq!(words[0], words[1]);
+    for person in &pair {
+        person.forget();
+    }
+    relay.cut();
+    for person in &pair {
+        person.called("that the connection is away", |event| *event == PhoneEvent::Reconnecting).await;
+    }
+    tokio::time::sleep(away.saturating_sub(Duration::from_secs(3))).await;
+    relay.mend();
+    for person in &pair {
+        person.called("that it goes on", |event| matches!(event, PhoneEvent::Answered { .. })).await;
+    }
+    let so_far = tapes.each_ref().map(Tape::packets_played);
+    for (tape, so_far) in tapes.iter().zip(so_far) {
+        tape.until_played(so_far + 50).await;
+    }
+    for person in &pair {
+        person.forget();
+    }
+    pair[0].hang_up("bob", HangUpReason::HungUp).await;
+    for person in &pair {
+        let (record, stats) = person.call_record().await;
+        assert_eq!((record.reason, record.resumed >= 1), (HangUpReason::HungUp, true), "{record:?}");
+        let stats = stats.expect("a call that was taken has statistics");
+        assert_eq!(stats.terms.suite, suite);
+        // A second and more of frames was never on its way; nothing else was lost.
+        assert!(stats.away >= 50 && stats.missing <= 2, "{} away, {} missing", stats.away, stats.missing);
+    }
+    check(&tapes[0], &tapes[1]);
+    check(&tapes[1], &tapes[0]);
+    assert_eq!(lab.vault.collected_twice(), 0);
+    part(pair).await;
+}
+
+/// The words of a conversation that is in a call.
+async fn words(person: &Person) -> [String; 4] {
+    person
+        .wait("the words", |events| {
+            events.iter().find_map(|event| match event {
+                Event::Words { words, .. } => Some(words.clone()),
+                _ => None,
+            })
+        })
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use vernam_engine::{Command, Event, LinkHealth};
+use vernam_engine::{Command, Event, LinkHealth, PhoneEvent};
 use vernam_etsi014::KmeClient;
 use vernam_session::{HangUpReason, Suite};
 use vernam_tests::lab::voice::{Mouth, check};
@@ -129,9 +129,8 @@ async fn a_pad_call_whose_stock_runs_out_ends_as_such_at_both_ends_after_a_warni
         // Before the end, not after it.
         person
             .wait("a warning before the end", |events| {
-                let end = events.iter().position(|event| matches!(event, Event::CallEnded { .. }))?;
-                let warned =
-                    |event: &Event| matches!(event, Event::Warning { text, .. } if text.contains("seconds of talk"));
+                let end = events.iter().position(|event| matches!(event, Event::CallRecord { .. }))?;
+                let warned = |event: &Event| matches!(event, Event::Call { event: PhoneEvent::TalkLeft { .. }, .. });
                 events[..end].iter().any(warned).then_some(())
             })
             .await;

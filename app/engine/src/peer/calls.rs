@@ -1,277 +1,177 @@
-//! The call of a conversation: who rings, who answers, and why it ends.
+//! What a conversation does for calls: forwards what is said about them, opens their voice flows, and routes their keys.
+//! Who rings and what is agreed is the telephone's business.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use vernam_audio::{CodecSettings, FrameLength};
 use vernam_key::{Inbound, Outbound, Voice};
-use vernam_session::{CallTerms, FlowId, HangUpReason, KeyBlock, Message, Suite};
+use vernam_session::{CallTerms, FlowId, HangUpReason, KeyBlock, Message};
 
-use super::Peer;
 use super::key::voice_slot;
-use crate::event::{CallProposal, CallStats, Event, VoiceIo};
-use crate::limits::{FLOW_KEYS, RING_TIMEOUT, TALK_WARNINGS};
-use crate::media::{Media, MediaInput, MediaParts};
+use super::{End, Peer, PeerNote};
+use crate::limits::{CALL_MESSAGE_PAUSE, CALL_MESSAGES, MAX_HEARD_FLOWS};
+use crate::media::{MediaInput, VoiceFlow};
 use crate::records::FlowKey;
 
-/// At most one call a conversation.
+/// The voice flows of a conversation, and how much its contact says about calls.
 #[derive(Default)]
-pub(super) enum Call {
-    #[default]
-    None,
-    /// We called; nobody answered yet. (The lock is never contended: it makes the sound's owner shareable by type.)
-    Outgoing { call: u32, terms: CallTerms, proposal: CallProposal, io: Mutex<Box<dyn VoiceIo>>, since: Duration },
-    /// The contact calls; we did not answer yet.
-    Incoming { call: u32, terms: CallTerms, proposal: CallProposal, since: Duration },
-    /// Sound flows.
-    Active(Active),
+pub(super) struct Voices {
+    /// The newest last.
+    flows: Vec<VoiceRoute>,
+    said: Allowance,
 }
 
-pub(super) struct Active {
+/// One number's voice flows.
+struct VoiceRoute {
     call: u32,
     terms: CallTerms,
     media: mpsc::Sender<MediaInput>,
-    task: JoinHandle<Box<CallStats>>,
-    /// Packets that the call can send without another block.
-    in_hand: u64,
-    /// The shortest talk-time warning given so far, seconds.
-    warned: u64,
 }
 
-impl Call {
-    pub(super) fn is_flow(&self, flow: FlowId) -> bool {
-        matches!(self, Self::Active(active) if flow == FlowId::of::<Voice>(active.call))
-    }
+/// How many messages about calls a contact may still say.
+struct Allowance {
+    left: u32,
+    since: Duration,
+}
 
-    pub(super) fn slot_of(&self, flow: FlowId) -> Option<u64> {
-        match self {
-            Self::Active(active) if self.is_flow(flow) => voice_slot(active.terms.suite, active.terms.packet_len),
-            _ => None,
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { left: CALL_MESSAGES, since: Duration::ZERO }
+    }
+}
+
+impl Allowance {
+    fn take(&mut self, now: Duration) -> bool {
+        let earned = now.saturating_sub(self.since).as_nanos() / CALL_MESSAGE_PAUSE.as_nanos();
+        if let Ok(earned) = u32::try_from(earned)
+            && earned < CALL_MESSAGES
+        {
+            self.left = (self.left + earned).min(CALL_MESSAGES);
+            self.since += CALL_MESSAGE_PAUSE * earned;
+        } else {
+            *self = Self { left: CALL_MESSAGES, since: now };
         }
+        let some = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        some
+    }
+}
+
+impl Voices {
+    fn find(&self, flow: FlowId) -> Option<&VoiceRoute> {
+        self.flows.iter().find(|known| FlowId::of::<Voice>(known.call) == flow)
     }
 
-    pub(super) fn key_out(&self, key: FlowKey<Outbound>) {
+    pub(super) fn knows(&self, flow: FlowId) -> bool {
+        self.find(flow).is_some()
+    }
+
+    /// Bytes of pad that one packet of this flow needs, under one-time pad.
+    pub(super) fn slot_of(&self, flow: FlowId) -> Option<u64> {
+        self.find(flow).and_then(|known| voice_slot(known.terms.suite, known.terms.packet_len))
+    }
+
+    pub(super) fn key_out(&self, flow: FlowId, key: FlowKey<Outbound>) {
         let input = match key {
             Ok(block) => MediaInput::Outbound(block),
-            Err(_why) => MediaInput::NoKey,
+            Err(_why) => MediaInput::NoKey { flow },
         };
-        self.give(input);
+        self.give(flow, input);
     }
 
     pub(super) fn key_in(&self, block: KeyBlock<Inbound>) {
-        self.give(MediaInput::Inbound(block));
+        self.give(block.flow, MediaInput::Inbound(block));
     }
 
-    /// Stock came after the call had been told that there was none: it may ask again.
+    /// Stock came after a call had been told that there was none: it may ask again.
     pub(super) fn stock_came(&self) {
-        self.give(MediaInput::NewStock);
-    }
-
-    /// What the call's task says that it still has.
-    pub(super) fn note_in_hand(&mut self, packets: Option<u64>) {
-        if let Self::Active(active) = self {
-            active.in_hand = packets.unwrap_or(0);
+        for known in &self.flows {
+            let _ended = known.media.try_send(MediaInput::NewStock);
         }
     }
 
-    fn give(&self, input: MediaInput) {
-        if let Self::Active(active) = self {
+    fn give(&self, flow: FlowId, input: MediaInput) {
+        if let Some(known) = self.find(flow) {
             // The call's task takes these at every frame, and few are ever under way.
-            let _ended = active.media.try_send(input);
+            let _ended = known.media.try_send(input);
         }
     }
-}
-
-/// The codec of `terms`, if they make sense.
-fn codec_of(terms: CallTerms) -> Option<CodecSettings> {
-    let frame = FrameLength::from_millis(u32::from(terms.frame_ms)).ok()?;
-    let base = if terms.suite == Suite::Otp { CodecSettings::one_time_pad() } else { CodecSettings::standard() };
-    let codec = base.with_frame(frame).with_bit_rate(terms.bit_rate).ok()?;
-    (codec.packet_len() == usize::from(terms.packet_len)).then_some(codec)
-}
-
-fn terms_of(proposal: &CallProposal) -> Option<CallTerms> {
-    Some(CallTerms {
-        suite: proposal.suite,
-        bit_rate: proposal.codec.bit_rate(),
-        frame_ms: u8::try_from(proposal.codec.frame().millis()).ok()?,
-        packet_len: u16::try_from(proposal.codec.packet_len()).ok()?,
-    })
 }
 
 impl Peer {
-    pub(super) async fn call_out(&mut self, proposal: CallProposal, io: Box<dyn VoiceIo>) {
+    /// The contact said something about a call.
+    pub(super) async fn call_message(&mut self, message: Message) {
         let now = self.now();
-        if !self.session.is_established() || !matches!(self.call, Call::None) {
-            return self.warn("there is no conversation to call in, or a call is on already").await;
-        }
-        if !self.session.allows(proposal.suite) {
-            let text = format!("{} is not allowed by both sides for this contact", proposal.suite);
-            return self.warn(text).await;
-        }
-        let Some(terms) = terms_of(&proposal) else {
-            return self.warn("this codec setting cannot be offered").await;
-        };
-        let call = self.new_number();
-        self.session.send(Message::Ring { call, terms }, now);
-        self.call = Call::Outgoing { call, terms, proposal, io: Mutex::new(io), since: now };
-    }
-
-    pub(super) async fn rings(&mut self, call: u32, terms: CallTerms) {
-        let now = self.now();
-        let refuse = |reason| Message::HangUp { call, reason };
         // A number serves once: it names the flows, and with them the keys, of one call.
-        if !self.takes_number(call) {
-            return self.session.send(refuse(HangUpReason::Failed), now);
-        }
-        if !matches!(self.call, Call::None) {
-            return self.session.send(refuse(HangUpReason::Busy), now);
-        }
-        match codec_of(terms).filter(|_| self.session.allows(terms.suite)) {
-            Some(codec) => {
-                let proposal = CallProposal { suite: terms.suite, codec };
-                self.call = Call::Incoming { call, terms, proposal, since: now };
-                self.session.send(Message::Ringing { call }, now);
-                self.tell(Event::IncomingCall { contact: self.name(), terms }).await;
+        let refusal = match &message {
+            Message::Ring { call, .. } | Message::Resume { call, .. } if !self.takes_call(*call) => {
+                Some(Message::HangUp { call: *call, reason: HangUpReason::Failed })
             }
-            None => self.session.send(refuse(HangUpReason::Failed), now),
+            Message::ChangeAsk { new, .. } if !self.takes_call(*new) => {
+                Some(Message::ChangeAnswer { new: *new, yes: false })
+            }
+            other if other.call().is_none() => return,
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            return self.session.send(refusal, now);
         }
+        if !self.voices.said.take(now) {
+            let why = "the other side said too much about calls";
+            self.closed = Some(End::badly(why));
+            return;
+        }
+        self.note(PeerNote::Message(message)).await;
     }
 
-    pub(super) async fn ringing(&mut self, call: u32) {
-        if matches!(&self.call, Call::Outgoing { call: ours, .. } if *ours == call) {
-            self.tell(Event::Ringing { contact: self.name() }).await;
-        }
-    }
-
-    pub(super) async fn answer(&mut self, io: Box<dyn VoiceIo>) {
-        let now = self.now();
-        match std::mem::take(&mut self.call) {
-            Call::Incoming { call, terms, proposal, .. } => {
-                if self.start_media(call, terms, proposal, io).await {
-                    self.session.send(Message::Answer { call }, now);
-                    self.tell(Event::Answered { contact: self.name(), terms }).await;
-                }
-            }
-            other => {
-                self.call = other;
-                self.warn("nobody is calling").await;
-            }
-        }
-    }
-
-    pub(super) async fn answered(&mut self, answered: u32) {
-        match std::mem::take(&mut self.call) {
-            Call::Outgoing { call, terms, proposal, io, .. } if call == answered => {
-                let io = io.into_inner().unwrap_or_else(PoisonError::into_inner);
-                if self.start_media(call, terms, proposal, io).await {
-                    self.tell(Event::Answered { contact: self.name(), terms }).await;
-                }
-            }
-            other => self.call = other,
-        }
-    }
-
-    /// Whether it started; if not, the call is over.
-    async fn start_media(&mut self, call: u32, terms: CallTerms, proposal: CallProposal, io: Box<dyn VoiceIo>) -> bool {
+    /// Opens voice flows for a call's own task.
+    pub(super) async fn open_voice(&mut self, call: u32, terms: CallTerms, media: mpsc::Sender<MediaInput>) {
         let frame_len = usize::from(terms.packet_len);
         let sealer = self.session.voice_sealer(call, terms.suite, frame_len);
         let opener = self.session.voice_opener(call, terms.suite, frame_len);
-        let media = sealer.and_then(|sealer| Ok((sealer, opener?))).map_err(|error| error.to_string());
-        let media = media.and_then(|(sealer, opener)| {
-            let (connection, inputs) = (self.connection.clone(), self.inputs.clone());
-            let epoch = self.shared.epoch;
-            Media::new(MediaParts { call, terms, codec: proposal, sealer, opener, connection, io, inputs, epoch })
-                .map_err(|error| error.to_string())
-        });
-        match media {
-            Ok(media) => {
-                let (sender, receiver) = mpsc::channel(4 * FLOW_KEYS);
-                let task = tokio::spawn(media.run(receiver));
-                self.call = Call::Active(Active { call, terms, media: sender, task, in_hand: 0, warned: u64::MAX });
-                true
-            }
-            Err(why) => {
-                let now = self.now();
-                self.session.send(Message::HangUp { call, reason: HangUpReason::Failed }, now);
-                self.warn(format!("the call could not be started: {why}")).await;
-                self.tell_ended(HangUpReason::Failed, false, None).await;
-                false
-            }
-        }
-    }
-
-    /// Ends, declines or cancels, whatever there is.
-    pub(super) async fn hang_up(&mut self, reason: HangUpReason) {
-        let call = match &self.call {
-            Call::None => return,
-            Call::Outgoing { call, .. } | Call::Incoming { call, .. } => *call,
-            Call::Active(active) => active.call,
+        let (sealer, opener) = match sealer.and_then(|sealer| Ok((sealer, opener?))) {
+            Ok(both) => both,
+            Err(error) => return self.note(PeerNote::VoiceFailed { call, why: error.to_string() }).await,
         };
-        let now = self.now();
-        self.session.send(Message::HangUp { call, reason }, now);
-        self.end_call(reason, false).await;
-    }
-
-    pub(super) async fn hung_up(&mut self, over: u32, reason: HangUpReason) {
-        let ours = match &self.call {
-            Call::None => return,
-            Call::Outgoing { call, .. } | Call::Incoming { call, .. } => *call,
-            Call::Active(active) => active.call,
-        };
-        if ours == over {
-            self.end_call(reason, true).await;
+        let (connection, inputs) = (self.connection.clone(), self.inputs.clone());
+        let flow = VoiceFlow { call, terms, sealer, opener, connection, inputs };
+        if media.try_send(MediaInput::Flow(Box::new(flow))).is_err() {
+            let why = "its own task takes nothing".to_owned();
+            return self.note(PeerNote::VoiceFailed { call, why }).await;
+        }
+        self.voices.flows.retain(|known| !known.media.is_closed());
+        if self.voices.flows.len() >= MAX_HEARD_FLOWS {
+            self.voices.flows.remove(0);
+        }
+        self.voices.flows.push(VoiceRoute { call, terms, media });
+        // Keys that came before the call was taken here.
+        let (mine, others) =
+            std::mem::take(&mut self.early).into_iter().partition(|block| block.flow == FlowId::of::<Voice>(call));
+        self.early = others;
+        let mine: std::collections::VecDeque<KeyBlock<Inbound>> = mine;
+        for block in mine {
+            self.voices.key_in(block);
         }
     }
+}
 
-    async fn end_call(&mut self, reason: HangUpReason, by_contact: bool) {
-        let stats = match std::mem::take(&mut self.call) {
-            Call::Active(active) => {
-                let _ended = active.media.send(MediaInput::Stop).await;
-                active.task.await.ok()
-            }
-            _ => None,
-        };
-        self.tell_ended(reason, by_contact, stats).await;
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    async fn tell_ended(&self, reason: HangUpReason, by_contact: bool, stats: Option<Box<CallStats>>) {
-        self.tell(Event::CallEnded { contact: self.name(), reason, by_contact, stats }).await;
-    }
-
-    /// The connection is gone: nobody can be told but the person.
-    pub(super) async fn end_call_at_once(&mut self) {
-        if !matches!(self.call, Call::None) {
-            self.end_call(HangUpReason::Failed, false).await;
+    #[test]
+    fn who_says_too_much_is_stopped_and_who_waits_may_go_on() {
+        let mut said = Allowance::default();
+        let start = Duration::from_secs(7);
+        for _ in 0..CALL_MESSAGES {
+            assert!(said.take(start));
         }
-    }
-
-    pub(super) async fn call_tick(&mut self) {
-        let now = self.now();
-        match &mut self.call {
-            Call::Outgoing { since, .. } if now.saturating_sub(*since) > RING_TIMEOUT => {
-                self.hang_up(HangUpReason::NoAnswer).await;
-            }
-            // A caller that vanished without a word must not ring for ever.
-            Call::Incoming { since, .. } if now.saturating_sub(*since) > RING_TIMEOUT * 2 => {
-                self.hang_up(HangUpReason::NoAnswer).await;
-            }
-            Call::Active(active) if active.terms.suite == Suite::Otp => {
-                let frames = 1_000 / u64::from(active.terms.frame_ms.max(1));
-                let slot = voice_slot(active.terms.suite, active.terms.packet_len).unwrap_or(1);
-                let status = self.stocks.status().0;
-                let usable = self.usable.saturating_sub(status.cursor).min(status.available);
-                let left = (usable / slot + active.in_hand) / frames.max(1);
-                let due = TALK_WARNINGS.into_iter().filter(|limit| left < *limit).min();
-                if let Some(due) = due.filter(|due| *due < active.warned) {
-                    active.warned = due;
-                    let text = format!("key for about {left} seconds of talk under one-time pad is left");
-                    self.warn(text).await;
-                }
-            }
-            _ => {}
+        assert!(!said.take(start));
+        assert!(said.take(start + CALL_MESSAGE_PAUSE), "one more after the pause");
+        assert!(!said.take(start + CALL_MESSAGE_PAUSE));
+        for tick in 2..1_000 {
+            assert!(said.take(start + CALL_MESSAGE_PAUSE * tick), "at that pace for ever");
         }
+        assert!(said.take(Duration::from_hours(100)));
     }
 }

@@ -127,7 +127,7 @@ impl Peer {
         if self.fill.announced_to.is_some_and(|end| through >= end) {
             self.fill.announced_to = None;
         }
-        self.call.stock_came();
+        self.voices.stock_came();
         // While there is more to be had, go on at once.
         self.fill_stock();
         self.tell_stock();

@@ -18,7 +18,9 @@ pub(super) async fn for_handshake(
 ) -> Result<(Vec<AnnouncedKey>, Material<Outbound>), SourceError> {
     let room = source.room(contact).await?;
     let len = room.max_key.min(HANDSHAKE_KEY).max(room.min_key).max(1);
-    let wanted = if len >= HANDSHAKE_KEY { HANDSHAKE_KEY } else { MIN_HANDSHAKE_KEY };
+    let is_short = room.available < u64::from(HANDSHAKE_KEY);
+    let wanted = if len >= HANDSHAKE_KEY && !is_short { HANDSHAKE_KEY } else { MIN_HANDSHAKE_KEY };
+    let len = len.min(wanted.max(room.min_key));
     let number = (wanted.div_ceil(len) as usize).min(MAX_ANNOUNCED_KEYS);
     let mut keys = Vec::new();
     // A KME may give fewer keys a request than are needed.
@@ -136,7 +138,7 @@ impl Peer {
 
     pub(super) async fn take_outbound(&mut self, flow: FlowId, suite: Suite, len: u32, through: u64) {
         // A file takes what there is, byte by byte.
-        let slot = if flow.purpose == vernam_key::File::CODE { Some(1) } else { self.call.slot_of(flow) };
+        let slot = if flow.purpose == vernam_key::File::CODE { Some(1) } else { self.voices.slot_of(flow) };
         let taken = self.stocks.with(move |pair| {
             let status = pair.outbound.status();
             let (len, usable) = (u64::from(len), through.saturating_sub(status.cursor).min(status.contiguous));

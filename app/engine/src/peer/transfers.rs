@@ -112,7 +112,7 @@ impl Peer {
             return;
         }
         let full = self.transfers.receiving.len() >= MAX_TRANSFERS;
-        if !self.takes_number(transfer) || full || !self.session.allows(terms.suite) {
+        if !self.takes_transfer(transfer) || full || !self.session.allows(terms.suite) {
             return self.decline_file(transfer);
         }
         terms.name = safe_name(&terms.name);

@@ -74,7 +74,7 @@ impl View {
 }
 
 /// Whether there is a terminal at both ends that can do more than print.
-pub(crate) fn can_draw() -> bool {
+pub fn can_draw() -> bool {
     let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
     io::stdout().is_terminal() && io::stdin().is_terminal() && !dumb
 }

@@ -12,7 +12,7 @@ use std::{
 
 use ratatui::{
     DefaultTerminal, Frame,
-    crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers},
+    crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
 };
 use tokio::sync::mpsc;
 
@@ -34,6 +34,17 @@ pub(crate) struct Screen {
 impl Screen {
     /// Takes the terminal over. Gives the screen and the requests to end that a person types: `q`, Esc or Ctrl-C.
     pub(crate) fn open(theme: Theme) -> io::Result<(Self, mpsc::Receiver<()>)> {
+        Self::open_for(theme, |typed| match typed {
+            Typed::Key(key) => ends(key).then_some(()),
+            Typed::Gone => Some(()),
+        })
+    }
+
+    /// Takes the terminal over. Gives the screen and what `read` makes of what is typed.
+    pub(crate) fn open_for<T: Send + 'static>(
+        theme: Theme,
+        read: fn(Typed) -> Option<T>,
+    ) -> io::Result<(Self, mpsc::Receiver<T>)> {
         let panicked = Arc::new(AtomicBool::new(false));
         // `try_init` puts a hook in front of the present one that gives the terminal back before a panic is printed.
         let terminal = ratatui::try_init().inspect_err(|_| ratatui::restore())?;
@@ -43,7 +54,7 @@ impl Screen {
             seen.store(true, Ordering::SeqCst);
             restoring(info);
         }));
-        let (keyboard, asked) = Keyboard::read();
+        let (keyboard, asked) = Keyboard::read(read);
         Ok((Self { terminal, theme, keyboard, panicked }, asked))
     }
 
@@ -65,6 +76,14 @@ impl Drop for Screen {
     }
 }
 
+/// What comes from a keyboard.
+pub(crate) enum Typed {
+    /// A key.
+    Key(KeyEvent),
+    /// The terminal was closed.
+    Gone,
+}
+
 /// A thread that waits for keys, since reading a terminal blocks.
 struct Keyboard {
     wanted: Arc<AtomicBool>,
@@ -72,7 +91,7 @@ struct Keyboard {
 }
 
 impl Keyboard {
-    fn read() -> (Self, mpsc::Receiver<()>) {
+    fn read<T: Send + 'static>(read: fn(Typed) -> Option<T>) -> (Self, mpsc::Receiver<T>) {
         let wanted = Arc::new(AtomicBool::new(true));
         let (ask, asked) = mpsc::channel(KEYS);
         let still_wanted = Arc::clone(&wanted);
@@ -82,9 +101,16 @@ impl Keyboard {
                 let polled = event::poll(LOOK_EVERY);
                 let gone = polled.is_err() || !io::stdout().is_terminal();
                 let some = !gone && polled.is_ok_and(|some| some);
-                if gone || some && event::read().is_ok_and(|event| ends(&event)) {
-                    // Full: the end was asked for sixteen times already.
-                    let _ = ask.try_send(());
+                let typed = if gone {
+                    read(Typed::Gone)
+                } else if some && let Ok(Event::Key(key)) = event::read() {
+                    read(Typed::Key(key))
+                } else {
+                    None
+                };
+                if let Some(typed) = typed {
+                    // Full: nobody looks, and sixteen keys wait already.
+                    let _ = ask.try_send(typed);
                 }
                 if gone {
                     return;
@@ -109,8 +135,7 @@ impl Keyboard {
     }
 }
 
-fn ends(event: &Event) -> bool {
-    let Event::Key(key) = event else { return false };
+fn ends(key: KeyEvent) -> bool {
     key.kind == KeyEventKind::Press
         && match key.code {
             KeyCode::Char('q' | 'Q') | KeyCode::Esc => true,

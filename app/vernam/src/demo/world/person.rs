@@ -10,7 +10,9 @@ use anyhow::Context as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use vernam_engine::{Account, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, StockPair};
+use vernam_engine::{
+    Account, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, PhoneEvent, Policy, StockPair,
+};
 use vernam_etsi014::{KmeClient, KmeId};
 use vernam_kme::Kme;
 use vernam_quic::{Endpoint, QuicIdentity, WireSettings};
@@ -117,7 +119,8 @@ impl Person {
         let stocks = Box::new(move |contact: &str| {
             Ok(StockPair { outbound: Box::new(store.outbound(contact)?), inbound: Box::new(store.inbound(contact)?) })
         });
-        let settings = Contact { suites: Suite::ALL.to_vec(), outbound_mark: mark };
+        let settings =
+            Contact { suites: Suite::ALL.to_vec(), policy: Policy::PreferOtp, outbound_mark: mark, adapts: false };
         let contacts = BTreeMap::from([(contact.to_owned(), settings)]);
         let (engine, events) =
             Engine::start(EngineConfig { endpoint, source: Arc::new(source), stocks, contacts, epoch });
@@ -268,15 +271,15 @@ impl Listener {
                     }
                 });
             }
-            Event::IncomingCall { .. } => self.note(|state| state.incoming = true),
-            Event::Answered { .. } => self.note(|state| state.answered = true),
+            Event::Call { event, .. } => self.call(event).await,
             Event::CallTick { stats, .. } => {
                 let packets = u32::try_from(stats.packets_in_hand.unwrap_or(0)).unwrap_or(u32::MAX);
                 self.in_hand_s = f64::from(packets) * f64::from(stats.terms.frame_ms) / 1_000.0;
                 self.scene.sink.offer(DemoEvent::CallTick(self.tick(&stats)));
             }
-            Event::CallEnded { reason, by_contact, stats, .. } => {
+            Event::CallRecord { record, stats } => {
                 self.in_hand_s = 0.0;
+                let (reason, by_contact) = (record.reason, record.by_contact);
                 let stats = stats.map(|stats| Arc::new(*stats));
                 self.note(|state| state.ended = Some(Ended { reason, by_contact, stats }));
             }
@@ -302,15 +305,25 @@ impl Listener {
             Event::Refused { .. } => self.note(|state| state.refused += 1),
             Event::Warning { text, .. } => {
                 let alarm = text.starts_with("no new key comes");
-                let ending = text.starts_with("key for about");
                 sink.emit(DemoEvent::Warning { who: Some(who), text: text.as_str().into() }).await;
                 self.note(|state| {
                     if alarm {
                         state.alarm = Some(text);
-                    } else if ending {
-                        state.warned_of_end = Some(text);
                     }
                 });
+            }
+            _ => {}
+        }
+    }
+
+    async fn call(&self, event: PhoneEvent) {
+        match event {
+            PhoneEvent::Incoming { .. } => self.note(|state| state.incoming = true),
+            PhoneEvent::Answered { .. } => self.note(|state| state.answered = true),
+            PhoneEvent::TalkLeft { seconds } => {
+                let text = format!("key for about {seconds} seconds of talk under one-time pad is left");
+                self.scene.sink.emit(DemoEvent::Warning { who: Some(self.who), text: text.as_str().into() }).await;
+                self.note(|state| state.warned_of_end = Some(text));
             }
             _ => {}
         }
@@ -352,7 +365,7 @@ impl Listener {
             delay_p50_ms: delay.p50_ms,
             delay_p95_ms: delay.p95_ms,
             jitter_ms: milliseconds(stats.jitter),
-            buffer_ms: f64::from(u32::try_from(stats.playout.jitter.depth).unwrap_or(u32::MAX)) * milliseconds(frame),
+            buffer_ms: milliseconds(stats.buffered),
             heard_dbfs: stats.heard_dbfs,
             key_used_bytes: stats.key_outbound,
         }

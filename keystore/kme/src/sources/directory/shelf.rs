@@ -582,8 +582,8 @@ mod tests {
         file.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
-    fn number(found: Found) -> Option<u64> {
-        if let Found::Block { number, .. } = found { Some(number) } else { None }
+    fn number(found: &Found) -> Option<u64> {
+        if let Found::Block { number, .. } = found { Some(*number) } else { None }
     }
 
     /// After the file was renamed a step can fail; it must still be the next that is taken, in this process too.
@@ -600,9 +600,9 @@ mod tests {
             assert!(matches!(shelf.take(), Found::Nothing(Some(_))), "the note cannot be read");
         }
         fs::remove_file(folder.join(UNSETTLED)).unwrap();
-        assert_eq!(number(shelf.take()), Some(1));
+        assert_eq!(number(&shelf.take()), Some(1));
         assert!(matches!(shelf.erase_ours(1, false), Found::Done));
-        assert_eq!(number(shelf.take()), Some(2));
+        assert_eq!(number(&shelf.take()), Some(2));
     }
 
     #[test]
@@ -613,7 +613,7 @@ mod tests {
         put(&folder, "block-00000000000000000001.key", b"one");
         assert!(shelf.claim_lowest().unwrap());
         put(&folder, UNSETTLED, b"1");
-        assert!(number(shelf.take()).is_none());
+        assert!(number(&shelf.take()).is_none());
         assert!(!folder.join(taken_name(1)).exists());
     }
 }
