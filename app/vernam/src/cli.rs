@@ -2,6 +2,7 @@
 //!
 //! [`parse`] is the only door. What comes out of it ([`Invocation`], [`DemoOptions`]) needs no further checking.
 
+mod call;
 mod ends;
 mod keys;
 mod kme;
@@ -16,6 +17,10 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 
 use vernam_qkd::DeviceProfile;
 
+use self::call::{AnswerArgs, CallArgs, CallsArgs, DevicesArgs, RecordingArgs};
+pub use self::call::{
+    AnswerOptions, CallOptions, CallsOptions, DevicesOptions, ExportOptions, RecordChoice, SoundChoice,
+};
 pub use self::ends::{ConnectChoice, EndOptions, EndView};
 use self::keys::KeysArgs;
 pub use self::keys::KeysOptions;
@@ -67,6 +72,18 @@ struct Cli {
 /// What can be done. A new subcommand is a variant here and one in [`Action`].
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Call a contact, or hear yourself (--echo-test)
+    #[command(after_help = call::CALL_AFTER_HELP)]
+    Call(CallArgs),
+    /// Be reachable: rings when a contact calls
+    #[command(after_help = call::ANSWER_AFTER_HELP)]
+    Answer(AnswerArgs),
+    /// Show the history of calls
+    Calls(CallsArgs),
+    /// List microphones and loudspeakers
+    Devices(DevicesArgs),
+    /// Decrypt the recording of a call
+    Recording(RecordingArgs),
     /// Show everything on this machine: two people, two KMEs, one quantum link, calls, a file, an eavesdropper
     #[command(after_help = DEMO_AFTER_HELP)]
     Demo(DemoArgs),
@@ -244,6 +261,16 @@ pub enum Action {
     Keys(Box<KeysOptions>),
     /// `vernam pad`.
     Pad(Box<PadOptions>),
+    /// `vernam call`.
+    Call(Box<CallOptions>),
+    /// `vernam answer`.
+    Answer(Box<AnswerOptions>),
+    /// `vernam calls`.
+    Calls(CallsOptions),
+    /// `vernam devices`.
+    Devices(DevicesOptions),
+    /// `vernam recording export`.
+    Export(ExportOptions),
 }
 
 /// The demo's choices; every value is in its range and every file named for reading was there.
@@ -365,6 +392,15 @@ fn parse_as(
         Command::Kme(args) => Action::Kme(Box::new(args.validated().map_err(|(path, wrong)| refuse(path, wrong))?)),
         Command::Keys(args) => Action::Keys(Box::new(args.validated().map_err(|wrong| refuse(&["keys"], wrong))?)),
         Command::Pad(args) => Action::Pad(Box::new(args.validated().map_err(|(path, wrong)| refuse(path, wrong))?)),
+        Command::Call(args) => Action::Call(Box::new(args.validated().map_err(|wrong| refuse(&["call"], wrong))?)),
+        Command::Answer(args) => {
+            Action::Answer(Box::new(args.validated().map_err(|wrong| refuse(&["answer"], wrong))?))
+        }
+        Command::Calls(args) => Action::Calls(args.validated().map_err(|wrong| refuse(&["calls"], wrong))?),
+        Command::Devices(args) => Action::Devices(args.options()),
+        Command::Recording(args) => {
+            Action::Export(args.validated().map_err(|wrong| refuse(&["recording", "export"], wrong))?)
+        }
     };
     Ok(Invocation { log: cli.log, action })
 }

@@ -12,11 +12,13 @@ use std::{
 use anyhow::Context as _;
 use tracing_subscriber::EnvFilter;
 use vernam::{
+    call,
     cli::{self, Action, DemoOptions, EndOptions, LinkOptions, LogLevel},
     demo::{
         self,
         show::{Showing, View},
     },
+    devices, history,
     link::{self, ends, sweep},
     memory,
 };
@@ -42,6 +44,11 @@ fn main() -> ExitCode {
         Action::Kme(options) => vernam::kme::run(invocation.log, &options),
         Action::Keys(options) => start_log(invocation.log, None).and_then(|()| vernam::stock::keys(&options)),
         Action::Pad(options) => start_log(invocation.log, None).and_then(|()| vernam::stock::pad(&options)),
+        Action::Call(options) => telephone(invocation.log, async { call::call(&options).await }),
+        Action::Answer(options) => telephone(invocation.log, async { call::answer(&options).await }),
+        Action::Calls(options) => start_log(invocation.log, None).and_then(|()| history::calls(&options)),
+        Action::Devices(options) => start_log(invocation.log, None).and_then(|()| devices::devices(options)),
+        Action::Export(options) => start_log(invocation.log, None).and_then(|()| call::export(&options)),
         _ => Ok(2),
     };
     match result {
@@ -101,6 +108,22 @@ fn end(level: LogLevel, options: &EndOptions) -> anyhow::Result<u8> {
         .build()
         .context("the worker threads cannot be started")?;
     let status = runtime.block_on(ends::run::run(options));
+    runtime.shutdown_timeout(LETTING_GO);
+    status
+}
+
+fn telephone(level: LogLevel, run: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    // On a screen, lines of a log would stand in the picture: there only what ends the telephone is told.
+    if !demo::show::can_draw() {
+        start_log(level, None)?;
+    }
+    // Voice has a clock to keep: a second thread, so that drawing a screen does not hold it up.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the worker threads cannot be started")?;
+    let status = runtime.block_on(run);
     runtime.shutdown_timeout(LETTING_GO);
     status
 }

@@ -4,7 +4,7 @@
 
 pub mod home;
 mod pads;
-mod passphrase;
+pub(crate) mod passphrase;
 pub mod report;
 
 use std::io::{self, Write as _};

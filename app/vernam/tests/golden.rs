@@ -35,6 +35,11 @@ fn help() {
     golden("help-link-setup.txt", &help_text("link setup", 100));
     golden("help-link-alice.txt", &help_text("link alice", 100));
     golden("help-link-bob.txt", &help_text("link bob", 100));
+    golden("help-call.txt", &help_text("call", 100));
+    golden("help-answer.txt", &help_text("answer", 100));
+    golden("help-calls.txt", &help_text("calls", 100));
+    golden("help-devices.txt", &help_text("devices", 100));
+    golden("help-recording-export.txt", &help_text("recording export", 100));
     golden("help-keys.txt", &help_text("keys", 100));
     golden("help-pad-make.txt", &help_text("pad make", 100));
     golden("help-pad-import.txt", &help_text("pad import", 100));
@@ -42,7 +47,7 @@ fn help() {
 
 #[test]
 fn complaints() {
-    let wrong: [&[&str]; 40] = [
+    let wrong: [&[&str]; 52] = [
         &[],
         &["dance"],
         &["demo", "--suite", "rot13"],
@@ -83,6 +88,18 @@ fn complaints() {
         &["link", "bob", "lab/bob", "--dial", "::1:0"],
         &["link", "bob", "lab/bob", "--listen", "[::]:7010", "--eve", "pns"],
         &["link", "bob", "lab/bob", "--listen", "[::]:7010", "--json", "--plain"],
+        &["call"],
+        &["call", "bob", "--echo-test"],
+        &["call", "bob", "--suite", "rot13"],
+        &["call", "bob", "--address", "bob.example"],
+        &["call", "bob", "--speech", "no-such.wav"],
+        &["call", "bob", "--no-sound", "--microphone", "headset"],
+        &["call", "bob", "--passphrase-file", "words.txt"],
+        &["call", "bob", "--duration", "0"],
+        &["answer", "--listen", "7890"],
+        &["answer", "--auto", "--do-not-disturb"],
+        &["answer", "--let-record"],
+        &["calls", "--last", "0"],
     ];
     let mut seen = String::new();
     for args in wrong {

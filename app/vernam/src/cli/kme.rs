@@ -77,8 +77,8 @@ struct SetupArgs {
     #[arg(value_name = "DIR")]
     folder: PathBuf,
 
-    /// The first of five ports on this machine: two KMEs, their metrics, the quantum link
-    #[arg(long, value_name = "PORT", default_value_t = 8443, value_parser = clap::value_parser!(u16).range(1..=65_531))]
+    /// The first of seven ports on this machine: two KMEs, their metrics, the quantum link, two telephones
+    #[arg(long, value_name = "PORT", default_value_t = 8443, value_parser = clap::value_parser!(u16).range(1..=65_529))]
     port: u16,
 }
 

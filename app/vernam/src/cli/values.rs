@@ -1,5 +1,7 @@
 //! Values as people write them, and what to tell when they do not fit.
 
+use std::{io::ErrorKind, path::PathBuf};
+
 use vernam_qkd::{DeviceProfile, Eve, optics::Trouble};
 
 /// Largest file that the demo sends under one-time pad: its pad must be made by running the link ahead.
@@ -65,6 +67,19 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     match number.checked_mul(factor) {
         Some(bytes @ 1..=MAX_FILE_BYTES) => Ok(bytes),
         _ => Err("1 byte to 50MB are possible".to_owned()),
+    }
+}
+
+/// A file that can be read, now.
+pub(super) fn file_to_read(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_dir() {
+        return Err("this is a folder; a file is needed".to_owned());
+    }
+    match std::fs::File::open(&path) {
+        Ok(_readable) => Ok(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => Err("there is no such file".to_owned()),
+        Err(error) => Err(format!("it cannot be read: {error}")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `vernam kme setup`: two KMEs to try on one machine, two SAEs, and a quantum link between the KMEs.
+//! `vernam kme setup`: two KMEs to try on one machine, two people with a home each, and a quantum link between the KMEs.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -28,9 +28,11 @@ struct Site {
     end: &'static str,
     port: u16,
     metrics: u16,
+    /// Where the person's telephone listens.
+    phone: u16,
 }
 
-/// Makes `folder` with all it takes; gives what a person is to be told. `port` is the first of five.
+/// Makes `folder` with all it takes; gives what a person is to be told. `port` is the first of seven.
 ///
 /// # Errors
 /// If it is there already, or cannot be made; then it is not left half-made.
@@ -39,8 +41,8 @@ pub fn set_up(folder: &Path, port: u16) -> anyhow::Result<Vec<String>> {
         bail!("{} is there already, and is never overwritten: give another folder", folder.display());
     }
     let sites = [
-        Site { kme: "kme-a", sae: "alice", end: "alice", port, metrics: port + 2 },
-        Site { kme: "kme-b", sae: "bob", end: "bob", port: port + 1, metrics: port + 3 },
+        Site { kme: "kme-a", sae: "alice", end: "alice", port, metrics: port + 2, phone: port + 5 },
+        Site { kme: "kme-b", sae: "bob", end: "bob", port: port + 1, metrics: port + 3, phone: port + 6 },
     ];
     let made = fill(folder, &sites);
     if made.is_err() {
@@ -68,6 +70,7 @@ fn fill(folder: &Path, sites: &[Site; 2]) -> anyhow::Result<()> {
         let place = folder.join(here.sae);
         make_folder(&place)?;
         write_identity(&place, &root, &ca.issue(here.sae)?)?;
+        write(&place.join("home.toml"), 0o644, home(here, there).as_bytes())?;
     }
     ends::folder::set_up(&folder.join("link"))?;
     Ok(())
@@ -100,6 +103,37 @@ fn configuration(here: &Site, there: &Site) -> String {
          [audit]\n\
          file = \"audit.jsonl\"\n",
         there.kme, there.port, there.sae
+    )
+}
+
+/// A person's settings: the one certificate serves at the KME and for contacts.
+fn home(here: &Site, there: &Site) -> String {
+    let Site { sae, port, phone, .. } = here;
+    format!(
+        "# The home of {sae} in a lab: vernam answer --home .../{sae}\n\
+         name = \"{sae}\"\n\
+         listen = \"127.0.0.1:{phone}\"\n\n\
+         [identity]\n\
+         cert = \"cert.pem\"\n\
+         key = \"key.pem\"\n\
+         root = \"ca.pem\"\n\n\
+         [kme]\n\
+         url = \"https://localhost:{port}\"\n\
+         cert = \"cert.pem\"\n\
+         key = \"key.pem\"\n\
+         root = \"ca.pem\"\n\n\
+         [sound]\n\
+         # As vernam devices names them, or \"off\".\n\
+         microphone = \"default\"\n\
+         speaker = \"default\"\n\
+         ringer = \"default\"\n\
+         headphones = false\n\n\
+         [[contact]]\n\
+         name = \"{}\"\n\
+         address = \"127.0.0.1:{}\"\n\
+         # otp-only, prefer-otp (asks before anything less) or aes\n\
+         policy = \"prefer-otp\"\n",
+        there.sae, there.phone
     )
 }
 
@@ -138,6 +172,11 @@ fn told(folder: &Path, [a, b]: &[Site; 2], link: u16) -> Vec<String> {
     said.push(format!("  {} {}", curl(a), url(a, &format!("{}/status", b.sae))));
     said.push(format!("  {} {}", curl(a), url(a, &format!("{}/enc_keys?number=1", b.sae))));
     said.push(format!("  {} {}", curl(b), url(b, &format!("{}/dec_keys?key_ID=KEY-ID-FROM-ABOVE", a.sae))));
+    said.push(String::new());
+    said.push("For a call, each in a terminal of its own; --no-sound where there are no loudspeakers:".to_owned());
+    said.push(String::new());
+    said.push(format!("  vernam answer --home {dir}/{}", b.sae));
+    said.push(format!("  vernam call {} --home {dir}/{}", b.sae, a.sae));
     said.push(String::new());
     said.push(format!("Metrics: curl http://127.0.0.1:{}/metrics", a.metrics));
     said.push(format!("Who got what: vernam kme audit verify --config {dir}/{}/kme.toml", a.kme));
@@ -180,19 +219,34 @@ mod tests {
     use vernam_kme::settings::Settings;
 
     use super::*;
+    use crate::stock::home::Home;
 
     #[test]
     fn both_configurations_are_right_and_nothing_is_overwritten() {
         let tmp = tempfile::tempdir().expect("a folder");
         let lab = tmp.path().join("lab");
         let said = set_up(&lab, 8443).expect("it can be made").join("\n");
-        for word in ["kme-b/kme.toml", "enc_keys?number=1", "dec_keys?key_ID=", "--listen 127.0.0.1:8447"] {
+        for word in
+            ["kme-b/kme.toml", "enc_keys?number=1", "dec_keys?key_ID=", "--listen 127.0.0.1:8447", "call bob --home"]
+        {
             assert!(said.contains(word), "{word}\n{said}");
         }
         for kme in ["kme-a", "kme-b"] {
             let loaded = Settings::load(&lab.join(kme).join("kme.toml")).unwrap_or_else(|error| panic!("{error}"));
             assert_eq!((loaded.settings.kme.id.as_str(), loaded.warnings.len()), (kme, 0));
             assert!(loaded.settings.ledger.kek.load().is_ok());
+        }
+        let homes = ["alice", "bob"].map(|person| {
+            let home = Home::new(lab.join(person), lab.join("anchors"));
+            home.config().unwrap_or_else(|error| panic!("{error}"))
+        });
+        for (own, other) in [(0, "bob"), (1, "alice")] {
+            let contact = homes[own].contact(other).expect("the other is a contact");
+            let listens = homes[1 - own].listen.map(|listen| listen.to_string());
+            assert_eq!(contact.address().map(str::to_owned), listens);
+            let (identity, roots) = homes[own].identity.as_ref().expect("an identity").load().expect("it can be read");
+            assert_eq!((identity.chain.len(), roots.len()), (1, 1));
+            assert!(homes[own].kme.as_ref().is_some_and(|kme| kme.client().is_ok()));
         }
         let again = set_up(&lab, 8443).expect_err("it is there").to_string();
         assert!(again.contains("never overwritten"), "{again}");

@@ -3,21 +3,26 @@
 //! ```text
 //!   HOME/store         stocks and pads            --home, else $VERNAM_HOME, else $XDG_DATA_HOME/vernam,
 //!   HOME/store.key     what they are sealed under       else ~/.local/share/vernam
-//!   HOME/home.toml     optional: name, kme
+//!   HOME/home.toml     optional: name, listen, identity, kme, sound, contacts ([`HomeConfig`])
+//!   HOME/history       the calls there were, sealed under a key made from store.key
 //!   ANCHORS            $XDG_STATE_HOME/vernam/anchors, else ~/.local/state/vernam/anchors
 //! ```
 //!
 //! The anchors are not in the home, so that a home put back from a backup is noticed (XDG Base Directory Specification
 //! 0.8: state is what is "not important or portable enough" for the data folder).
 
+mod config;
+
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
-use serde::Deserialize;
-use vernam_etsi014::KmeClient;
 use vernam_store::{Store, StoreKey};
+
+pub use self::config::{
+    ContactConfig, ContactPolicy, HomeConfig, IdentityConfig, KeysFrom, KmeConfig, Profile, SoundConfig,
+};
 
 /// Bytes of the longest `home.toml` that is read.
 const MAX_CONFIG: u64 = 64 << 10;
@@ -27,30 +32,6 @@ const MAX_CONFIG: u64 = 64 << 10;
 pub struct Home {
     dir: PathBuf,
     anchors: PathBuf,
-}
-
-/// What `home.toml` says.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HomeConfig {
-    /// The person's name, as contacts know it (its SAE ID).
-    pub name: Option<String>,
-    /// Where keys come from, if from a KME.
-    pub kme: Option<KmeConfig>,
-}
-
-/// A KME and who we are for it. Files are looked for in the home.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KmeConfig {
-    /// `https://HOST:PORT`.
-    pub url: String,
-    /// Our certificate, PEM.
-    pub cert: PathBuf,
-    /// Its private key, PEM.
-    pub key: PathBuf,
-    /// The certificates that sign the KME's, PEM.
-    pub root: PathBuf,
 }
 
 impl Home {
@@ -102,25 +83,30 @@ impl Home {
     /// What `home.toml` says; nothing if there is none.
     ///
     /// # Errors
-    /// If it cannot be read, or says something else.
+    /// If it cannot be read, or says something else: then where, and what to write.
     pub fn config(&self) -> anyhow::Result<HomeConfig> {
-        let path = self.dir.join("home.toml");
+        let path = self.config_path();
         match path.metadata() {
             Err(_not_there) => return Ok(HomeConfig::default()),
             Ok(found) if found.len() > MAX_CONFIG => bail!("{} is too long", path.display()),
             Ok(_) => {}
         }
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let mut config: HomeConfig = toml::from_str(&text).map_err(|error| anyhow!("{}: {error}", path.display()))?;
-        if let Some(kme) = &mut config.kme {
-            for file in [&mut kme.cert, &mut kme.key, &mut kme.root] {
-                *file = self.dir.join(&file);
-            }
-        }
+        let mut config = config::read(&text).map_err(|wrong| wrong.in_file(&path))?;
+        config.place_in(&self.dir);
         Ok(config)
     }
 
-    fn key(&self) -> anyhow::Result<StoreKey> {
+    /// Where the settings are.
+    pub fn config_path(&self) -> PathBuf {
+        self.dir.join("home.toml")
+    }
+
+    /// The key under which what is kept in the home is sealed.
+    ///
+    /// # Errors
+    /// As [`StoreKey::load_or_create`], and where a store is there and its key is not.
+    pub fn key(&self) -> anyhow::Result<StoreKey> {
         if self.has_store() && !self.dir.join("store.key").exists() {
             bail!(
                 "{} is missing, and without it the store cannot be read: put it back",
@@ -128,17 +114,6 @@ impl Home {
             );
         }
         Ok(StoreKey::load_or_create(self.dir.join("store.key"))?)
-    }
-}
-
-impl KmeConfig {
-    /// A client for it.
-    ///
-    /// # Errors
-    /// If a file cannot be read or is not what it should be.
-    pub fn client(&self) -> anyhow::Result<KmeClient> {
-        let read = |path: &Path| std::fs::read(path).with_context(|| format!("cannot read {}", path.display()));
-        Ok(KmeClient::from_pem(&self.url, &read(&self.root)?, &read(&self.cert)?, &read(&self.key)?)?)
     }
 }
 

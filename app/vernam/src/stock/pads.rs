@@ -27,7 +27,7 @@ fn make(options: &PadMake) -> anyhow::Result<Vec<String>> {
     let mut files = options.passphrase_files.iter();
     let mut passphrase = |name: &str| match files.next() {
         Some(file) => passphrase::from_file(file),
-        None => passphrase::ask_new(name),
+        None => passphrase::ask_new(&format!("the pad of {name}")),
     };
     let (hers, his) = (passphrase(first)?, passphrase(second)?);
     let people = [Person { name: first, passphrase: &hers }, Person { name: second, passphrase: &his }];

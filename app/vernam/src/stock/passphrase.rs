@@ -7,10 +7,11 @@ use anyhow::{Context as _, bail};
 use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers, read};
 use ratatui::crossterm::terminal::{disable_raw_mode, enable_raw_mode};
 use vernam_key::SecretBytes;
-use vernam_store::pad::{MAX_PASSPHRASE, MIN_PASSPHRASE};
+use vernam_store::pad::MAX_PASSPHRASE;
+pub(crate) use vernam_store::pad::MIN_PASSPHRASE;
 
 /// The first line of a file, without its end.
-pub(super) fn from_file(path: &Path) -> anyhow::Result<SecretBytes> {
+pub(crate) fn from_file(path: &Path) -> anyhow::Result<SecretBytes> {
     let found = path.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     if found.len() > 2 * MAX_PASSPHRASE as u64 {
         bail!("{} is too long for a passphrase", path.display());
@@ -24,10 +25,10 @@ pub(super) fn from_file(path: &Path) -> anyhow::Result<SecretBytes> {
     Ok(SecretBytes::copy_of(line))
 }
 
-/// Asks twice, until both are the same.
-pub(super) fn ask_new(whose: &str) -> anyhow::Result<SecretBytes> {
+/// Asks twice for a new passphrase for something, until both are the same.
+pub(crate) fn ask_new(what: &str) -> anyhow::Result<SecretBytes> {
     loop {
-        let first = ask(&format!("New passphrase for the pad of {whose}: "))?;
+        let first = ask(&format!("New passphrase for {what}: "))?;
         if first.len() < MIN_PASSPHRASE {
             say(&format!("It must have at least {MIN_PASSPHRASE} bytes: several words are best. Once more.\n"));
             continue;
@@ -41,7 +42,7 @@ pub(super) fn ask_new(whose: &str) -> anyhow::Result<SecretBytes> {
 }
 
 /// Asks until something is typed.
-pub(super) fn ask(words: &str) -> anyhow::Result<SecretBytes> {
+pub(crate) fn ask(words: &str) -> anyhow::Result<SecretBytes> {
     if !io::stdin().is_terminal() {
         bail!("a passphrase is needed, and there is no terminal to ask on: give it in a file, with --passphrase-file");
     }

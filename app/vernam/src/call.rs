@@ -1,0 +1,316 @@
+//! `vernam call` and `vernam answer`: a telephone in a terminal.
+//!
+//! It holds no protocol, codec or key: it opens a home, starts an engine with sound devices or files, shows what the
+//! engine tells, and tells the engine what the person wants.
+//!
+//! ```text
+//!   keys, signals ─► run ─ wishes ─► line ─ commands ─► engine ─┬─► network
+//!                     ▲                ▲                        └─► sound ─► devices │ files │ silence
+//!                     └── events ──────┴─ engine's events
+//!   events ─► model ─► screen │ lines │ JSON Lines
+//! ```
+
+mod echo;
+pub mod events;
+pub mod json;
+pub mod keys;
+mod line;
+pub mod model;
+pub mod plain;
+pub mod run;
+pub mod screen;
+mod show;
+mod sound;
+mod source;
+mod tape;
+pub mod words;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use vernam_audio::Speech;
+use vernam_audio::device::{self, Choice, DeviceInfo, HandsetSettings, Ringer};
+use vernam_audio::process::Processing;
+use vernam_engine::StockPair;
+use vernam_key::SecretBytes;
+use vernam_quic::{Endpoint, QuicError, WireSettings};
+
+use self::events::CallEvent;
+use self::keys::Wish;
+use self::line::{Line, Parts, Party, Ringers};
+use self::run::{Aim, Recordings, Telephone, UNREACHABLE};
+use self::show::Stage;
+use self::sound::{Behind, Sound};
+pub use self::tape::export;
+use crate::cli::{AnswerOptions, CallOptions, RecordChoice, SoundChoice, ViewChoice};
+use crate::devices::{no_devices, without_sound};
+use crate::history::History;
+use crate::stock::home::{Home, HomeConfig, Profile, SoundConfig};
+use crate::stock::passphrase;
+
+/// How long a contact's address may take to be looked up.
+const LOOKING_UP: Duration = Duration::from_secs(10);
+
+/// `vernam call`; returns the exit status.
+///
+/// # Errors
+/// If there is no such contact, or the telephone cannot be started or shown.
+pub async fn call(options: &CallOptions) -> anyhow::Result<u8> {
+    let Some(contact) = &options.contact else { return echo::test(options).await };
+    let home = Home::find(options.home.as_deref())?;
+    let config = home.config()?;
+    let Some(known) = config.contact(contact) else { bail!("{}", nobody(&home, &config, contact)) };
+    let address = options.address.as_deref().or(known.address());
+    let address = address.with_context(|| {
+        format!("no address of {contact} is known: add it in {}, or use --address", home.config_path().display())
+    })?;
+    let ask = Ask { profile: options.profile, record: options.record.as_ref(), sound: &options.sound };
+    let (words, sound) = (ask.words()?, prepare_sound(ask.sound, &config.sound).await?);
+    let addr = match look_up(address).await {
+        Ok(addr) => addr,
+        Err(error) => return unreachable(options.view, contact, &error),
+    };
+    let mut line = open(&home, &config, ask.profile, sound, &Listen::WhereFree(config.listen, addr))?;
+    let suite = line.0.suite_for(contact, options.suite)?;
+    let (mut stage, keys) = Stage::open(options.view)?;
+    begin(&mut stage, &mut line, &config, ask.sound)?;
+    let aim = Aim::Call { contact: contact.clone(), addr, suite };
+    let recordings = recordings(&home, ask.record, words);
+    let (line, events) = (line.0, line.1);
+    Telephone::new(stage, line, aim, recordings, options.duration).run(events, keys).await
+}
+
+/// `vernam answer`; returns the exit status.
+///
+/// # Errors
+/// If the telephone cannot be started or shown.
+pub async fn answer(options: &AnswerOptions) -> anyhow::Result<u8> {
+    let home = Home::find(options.home.as_deref())?;
+    let config = home.config()?;
+    let listen = options.listen.or(config.listen).with_context(|| {
+        let path = home.config_path();
+        format!(
+            "where to listen is not known: write listen = \"0.0.0.0:7890\" into {}, or use --listen",
+            path.display()
+        )
+    })?;
+    if config.contacts.is_empty() {
+        bail!("there is no contact in {}, and nobody else may call", home.config_path().display());
+    }
+    let ask = Ask { profile: None, record: options.record.as_ref(), sound: &options.sound };
+    let (words, sound) = (ask.words()?, prepare_sound(ask.sound, &config.sound).await?);
+    let mut line = open(&home, &config, ask.profile, sound, &Listen::There(listen))?;
+    let (mut stage, keys) = Stage::open(options.view)?;
+    begin(&mut stage, &mut line, &config, ask.sound)?;
+    show_missed(&mut stage, &home)?;
+    let (mut line, events) = (line.0, line.1);
+    if options.do_not_disturb {
+        stage.model.switches.do_not_disturb = true;
+        line.carry_out(Wish::DoNotDisturb(true)).await?;
+    }
+    let aim = Aim::Answer { auto: options.auto, once: options.once, let_record: options.let_record };
+    let recordings = recordings(&home, ask.record, words);
+    Telephone::new(stage, line, aim, recordings, options.duration).run(events, keys).await
+}
+
+/// What both commands may be given.
+struct Ask<'a> {
+    profile: Option<Profile>,
+    record: Option<&'a RecordChoice>,
+    sound: &'a SoundChoice,
+}
+
+impl Ask<'_> {
+    /// The passphrase of the recording that was asked for.
+    fn words(&self) -> anyhow::Result<Option<SecretBytes>> {
+        let Some(record) = self.record else { return Ok(None) };
+        let words = match &record.passphrase_file {
+            Some(file) => passphrase::from_file(file)?,
+            None => passphrase::ask_new("the recording")?,
+        };
+        Ok(Some(words))
+    }
+}
+
+/// Where to listen.
+enum Listen {
+    /// There and nowhere else.
+    There(SocketAddr),
+    /// There if nobody else does, such as `vernam answer` of another home; else at any port, in the family of the
+    /// address that is dialled.
+    WhereFree(Option<SocketAddr>, SocketAddr),
+}
+
+fn bind(config: &HomeConfig, home: &Home, listen: &Listen) -> anyhow::Result<Endpoint> {
+    let identity = || {
+        let identity = config.identity.as_ref().with_context(|| {
+            format!(
+                "who you are is not known: {} needs [identity] with cert, key and root",
+                home.config_path().display()
+            )
+        })?;
+        identity.load()
+    };
+    let at = |addr: SocketAddr| {
+        let (identity, roots) = identity()?;
+        let bound: Result<Endpoint, QuicError> = Endpoint::bind(addr, identity, &roots, WireSettings::default());
+        bound.with_context(|| format!("cannot listen at {addr}"))
+    };
+    match *listen {
+        Listen::There(addr) => at(addr),
+        Listen::WhereFree(wanted, dialled) => {
+            // An address of this machine only reaches this machine only.
+            let fits = |addr: &SocketAddr| {
+                addr.is_ipv4() == dialled.is_ipv4() && (!addr.ip().is_loopback() || dialled.ip().is_loopback())
+            };
+            let anywhere = if dialled.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+            let anywhere: SocketAddr = anywhere.parse().context("an address of any port")?;
+            match wanted.filter(fits) {
+                Some(wanted) => at(wanted).or_else(|_taken| at(anywhere)),
+                None => at(anywhere),
+            }
+        }
+    }
+}
+
+type Started = (Line, tokio::sync::mpsc::Receiver<vernam_engine::Event>);
+
+/// Starts the line of a home.
+fn open(
+    home: &Home,
+    config: &HomeConfig,
+    profile: Option<Profile>,
+    (sound, ringers): (Sound, Option<Ringers>),
+    listen: &Listen,
+) -> anyhow::Result<Started> {
+    let endpoint = bind(config, home, listen)?;
+    if let Some(name) = config.name.as_deref()
+        && name != endpoint.name()
+    {
+        bail!(
+            "{} says that you are {name}, and your certificate says {}: contacts go by the certificate",
+            home.config_path().display(),
+            endpoint.name()
+        );
+    }
+    let store = Arc::new(home.store()?);
+    let source = Arc::new(source::ByContact::new(config, &store)?);
+    let stocks = Box::new(move |contact: &str| {
+        Ok(StockPair { outbound: Box::new(store.outbound(contact)?), inbound: Box::new(store.inbound(contact)?) })
+    });
+    let party = |contact: &crate::stock::home::ContactConfig| {
+        (contact.name().to_owned(), Party { policy: contact.policy, mark: contact.stock_bytes() })
+    };
+    let contacts: BTreeMap<_, _> = config.contacts.iter().map(party).collect();
+    let history = Some(History::of(home)?);
+    let profile = profile.unwrap_or(config.sound.profile);
+    Ok(Line::start(Parts { endpoint, source, stocks, contacts, sound, ringers, history, profile }))
+}
+
+/// Mouth, ear and ringers, as they were asked for.
+async fn prepare_sound(asked: &SoundChoice, config: &SoundConfig) -> anyhow::Result<(Sound, Option<Ringers>)> {
+    match asked {
+        SoundChoice::Off => Ok((Sound::new(Behind::Nothing), None)),
+        SoundChoice::Files { speech, heard } => {
+            let speech = speech.as_ref().map(Speech::load).transpose()?;
+            Ok((Sound::new(Behind::Files { speech, heard: heard.clone() }), None))
+        }
+        SoundChoice::Devices { microphone, speaker, ringer, headphones } => {
+            // Also where defaults are used: a machine without sound is to be told before it rings.
+            let list = || Ok::<_, vernam_audio::Error>((device::microphones()?, device::speakers()?));
+            let (microphones, speakers) = tokio::task::spawn_blocking(list).await?.map_err(without_sound)?;
+            if microphones.is_empty() && speakers.is_empty() {
+                // So ALSA answers where there is no sound card.
+                bail!("{}", no_devices());
+            }
+            let choose = |named: &Option<String>, else_: &str, there: &[DeviceInfo]| -> Choice {
+                sound::choice(named.as_deref().unwrap_or(else_), there)
+            };
+            let settings = HandsetSettings {
+                microphone: choose(microphone, &config.microphone, &microphones),
+                speaker: choose(speaker, &config.speaker, &speakers),
+                ringer: choose(ringer, &config.ringer, &speakers),
+                processing: processing(config, *headphones),
+            };
+            let ringers =
+                Ringers { ring: Ringer::new(settings.ringer.clone()), ear: Ringer::new(settings.speaker.clone()) };
+            Ok((Sound::new(Behind::Devices(settings)), Some(ringers)))
+        }
+    }
+}
+
+fn processing(config: &SoundConfig, headphones: bool) -> Processing {
+    Processing {
+        echo_cancelling: config.echo_cancelling && !config.headphones && !headphones,
+        high_pass: true,
+        gain_control: config.gain_control,
+        noise_suppression: config.noise_suppression,
+    }
+}
+
+/// What is told first, and how the switches stand.
+fn begin(stage: &mut Stage, line: &mut Started, config: &HomeConfig, asked: &SoundChoice) -> anyhow::Result<()> {
+    let headphones = matches!(asked, SoundChoice::Devices { headphones: true, .. });
+    let done = processing(&config.sound, headphones);
+    let switches = &mut stage.model.switches;
+    switches.echo_cancelling = done.echo_cancelling;
+    switches.noise_suppression = done.noise_suppression;
+    switches.gain_control = done.gain_control;
+    switches.without_devices = !matches!(asked, SoundChoice::Devices { .. });
+    let (name, address) = line.0.place()?;
+    stage.tell(CallEvent::Started { name, address: address.to_string() })
+}
+
+fn show_missed(stage: &mut Stage, home: &Home) -> anyhow::Result<()> {
+    let history = History::of(home)?;
+    let past = history.read()?;
+    let mut any = false;
+    for call in past.missed() {
+        any = true;
+        stage.tell(CallEvent::Missed { contact: call.contact.clone(), began_unix_s: call.began_unix_s })?;
+    }
+    if any { history.seen() } else { Ok(()) }
+}
+
+fn recordings(home: &Home, asked: Option<&RecordChoice>, words: Option<SecretBytes>) -> Recordings {
+    Recordings { folder: home.dir().join("recordings"), file: asked.map(|asked| asked.file.clone()), words }
+}
+
+/// The address behind `HOST:PORT`.
+async fn look_up(address: &str) -> anyhow::Result<SocketAddr> {
+    let found = tokio::time::timeout(LOOKING_UP, tokio::net::lookup_host(address)).await;
+    let found = found.map_err(|_late| anyhow!("{address} is not found within {} s", LOOKING_UP.as_secs()))?;
+    let mut found = found.with_context(|| format!("{address} is not found"))?;
+    found.next().with_context(|| format!("{address} has no address"))
+}
+
+/// Tells that a contact cannot be reached, in the view that was asked for; returns the exit status.
+fn unreachable(view: ViewChoice, contact: &str, why: &anyhow::Error) -> anyhow::Result<u8> {
+    let view = if view == ViewChoice::Json { view } else { ViewChoice::Plain };
+    let (mut stage, _keys) = Stage::open(view)?;
+    stage.tell(CallEvent::Disconnected { contact: contact.to_owned(), why: Some(format!("{why:#}")) })?;
+    stage.tell(CallEvent::Stopped { status: UNREACHABLE })?;
+    Ok(UNREACHABLE)
+}
+
+/// There is no such contact; who there is.
+fn nobody(home: &Home, config: &HomeConfig, contact: &str) -> String {
+    let path = home.config_path();
+    let known: Vec<&str> = config.contacts.iter().map(crate::stock::home::ContactConfig::name).collect();
+    if known.is_empty() {
+        return no_home(&path, contact);
+    }
+    format!("there is no contact {contact} in {}: it has {}", path.display(), known.join(", "))
+}
+
+fn no_home(path: &Path, contact: &str) -> String {
+    let path = path.display();
+    format!(
+        "there is no contact {contact}: {path} needs\n  [[contact]]\n  name = \"{contact}\"\n  address = \"HOST:7890\"\n\
+         `vernam kme setup lab` makes two homes to try"
+    )
+}

@@ -1,0 +1,438 @@
+//! The telephone's line: one engine with its sound, ringers and history. The only place that speaks the engine's API.
+//!
+//! [`Line::told`] makes what the engine tells into [`CallEvent`]s; [`Line::carry_out`] makes wishes into commands.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use vernam_audio::CodecSettings;
+use vernam_audio::device::{Choice, Ringer};
+use vernam_audio::tone::ToneKind;
+use vernam_engine::{
+    CallProposal, CallRecord, CallStats, Command, Contact, Engine, EngineConfig, Event, KeySource, OpenStocks,
+    PhoneEvent, Policy, Tone,
+};
+use vernam_quic::Endpoint;
+use vernam_session::{CallTerms, HangUpReason, Suite};
+
+use super::events::{CallEvent, Terms, Tick};
+use super::keys::Wish;
+use super::sound::Sound;
+use super::tape::Writing;
+use super::words;
+use crate::history::{History, PastCall, Quality, now_unix_s};
+use crate::stock::home::{ContactPolicy, Profile};
+
+/// How long the engine may take to end every conversation properly.
+const ENDING: Duration = Duration::from_secs(8);
+
+/// What a line starts from.
+pub(crate) struct Parts {
+    /// The socket, with our certificate.
+    pub(crate) endpoint: Endpoint,
+    /// Where keys come from.
+    pub(crate) source: Arc<dyn KeySource>,
+    /// Opens a contact's stocks.
+    pub(crate) stocks: OpenStocks,
+    /// Who may talk to us.
+    pub(crate) contacts: BTreeMap<String, Party>,
+    /// Mouth and ear.
+    pub(crate) sound: Sound,
+    /// Where it rings, and where other tones are heard; `None` is nowhere.
+    pub(crate) ringers: Option<Ringers>,
+    /// Where calls are noted.
+    pub(crate) history: Option<History>,
+    /// How the voice is coded.
+    pub(crate) profile: Profile,
+}
+
+/// Somebody who may talk to us.
+#[derive(Debug, Clone)]
+pub(crate) struct Party {
+    /// What may protect calls.
+    pub(crate) policy: ContactPolicy,
+    /// Bytes of key that are kept ready.
+    pub(crate) mark: u64,
+}
+
+/// Where tones are heard.
+pub(crate) struct Ringers {
+    /// Somebody calls.
+    pub(crate) ring: Ringer,
+    /// All other tones: at the ear.
+    pub(crate) ear: Ringer,
+}
+
+impl Ringers {
+    fn play(&self, tone: Option<Tone>) {
+        let kind = tone.map(|tone| match tone {
+            Tone::Ring => ToneKind::Ring,
+            Tone::Ringback => ToneKind::Ringback,
+            Tone::Waiting => ToneKind::Waiting,
+            Tone::Busy => ToneKind::Busy,
+            Tone::Ended => ToneKind::Ended,
+            Tone::Reconnecting => ToneKind::Reconnecting,
+            Tone::OnHold => ToneKind::OnHold,
+        });
+        let rings = kind == Some(ToneKind::Ring);
+        self.ring.play(kind.filter(|_| rings));
+        self.ear.play(kind.filter(|_| !rings));
+    }
+
+    /// Rings elsewhere from now on.
+    pub(crate) fn choose_ring(&self, choice: Choice) {
+        self.ring.choose(choice);
+    }
+
+    /// Plays other tones elsewhere from now on.
+    pub(crate) fn choose_ear(&self, choice: Choice) {
+        self.ear.choose(choice);
+    }
+}
+
+/// A running telephone line.
+pub(crate) struct Line {
+    /// Until it has ended.
+    engine: Option<Engine>,
+    endpoint: Endpoint,
+    contacts: BTreeMap<String, Party>,
+    pub(crate) sound: Sound,
+    pub(crate) ringers: Option<Ringers>,
+    history: Option<History>,
+    profile: Profile,
+    /// Seconds since 1970 when the engine's times began.
+    epoch_unix_s: u64,
+    /// What each running call is under, and the number of its voice.
+    calls: BTreeMap<String, Running>,
+    /// Bytes of one-time pad that both sides hold for what we say, by contact.
+    usable: BTreeMap<String, u64>,
+}
+
+/// A call that runs or rings.
+struct Running {
+    terms: CallTerms,
+    voice: Option<u64>,
+    answered: Option<Instant>,
+}
+
+impl Line {
+    /// Starts the engine.
+    pub(crate) fn start(parts: Parts) -> (Self, mpsc::Receiver<Event>) {
+        let Parts { endpoint, source, stocks, contacts, sound, ringers, history, profile } = parts;
+        let agreed = contacts.iter().map(|(name, party)| (name.clone(), contact(party))).collect();
+        let config =
+            EngineConfig { endpoint: endpoint.clone(), source, stocks, contacts: agreed, epoch: Instant::now() };
+        let (engine, events) = Engine::start(config);
+        let line = Self {
+            engine: Some(engine),
+            endpoint,
+            contacts,
+            sound,
+            ringers,
+            history,
+            profile,
+            epoch_unix_s: now_unix_s(),
+            calls: BTreeMap::new(),
+            usable: BTreeMap::new(),
+        };
+        (line, events)
+    }
+
+    /// Whose line it is, and where it listens.
+    pub(crate) fn place(&self) -> anyhow::Result<(String, SocketAddr)> {
+        Ok((self.endpoint.name().to_owned(), self.endpoint.local_addr()?))
+    }
+
+    async fn command(&self, command: Command) -> anyhow::Result<()> {
+        let engine = self.engine.as_ref().context("the telephone is ending")?;
+        Ok(engine.command(command).await?)
+    }
+
+    /// Dials a contact.
+    pub(crate) async fn connect(&self, contact: &str, addr: SocketAddr) -> anyhow::Result<()> {
+        self.command(Command::Connect { contact: contact.to_owned(), addr }).await
+    }
+
+    /// Bytes of one-time pad that both sides hold for what we say to a contact.
+    pub(crate) fn usable(&self, contact: &str) -> u64 {
+        self.usable.get(contact).copied().unwrap_or(0)
+    }
+
+    /// The suite for calls with a contact when none is asked for.
+    ///
+    /// # Errors
+    /// If the one that is asked for is weaker than the contact's policy allows.
+    pub(crate) fn suite_for(&self, contact: &str, asked: Option<Suite>) -> anyhow::Result<Suite> {
+        let policy = self.contacts.get(contact).map(|party| party.policy).unwrap_or_default();
+        match (policy, asked) {
+            (ContactPolicy::OtpOnly, Some(suite)) if suite != Suite::Otp => bail!(
+                "the policy for {contact} is otp-only: {} protects less. Change it in home.toml, if that is what you \
+                 want",
+                words::protected_by(suite)
+            ),
+            (_, Some(suite)) => Ok(suite),
+            (ContactPolicy::OtpOnly | ContactPolicy::PreferOtp, None) => Ok(Suite::Otp),
+            (ContactPolicy::Aes, None) => Ok(Suite::Aes256Gcm),
+        }
+    }
+
+    /// Whether a call under `suite` may be taken without asking anybody: the contact's policy asks for no more.
+    pub(crate) fn takes(&self, contact: &str, suite: Suite) -> bool {
+        let policy = self.contacts.get(contact).map(|party| party.policy).unwrap_or_default();
+        suite == Suite::Otp || policy == ContactPolicy::Aes
+    }
+
+    /// Calls a contact that is connected; gives what is to be told.
+    pub(crate) async fn call(&mut self, contact: &str, suite: Suite) -> anyhow::Result<CallEvent> {
+        let proposal = CallProposal { suite, codec: codec(self.profile, suite) };
+        let terms = proposal.terms().context("this profile cannot be used for a call")?;
+        let (voice, io) = self.sound.voice();
+        self.calls.insert(contact.to_owned(), Running { terms, voice: Some(voice), answered: None });
+        self.command(Command::Call { contact: contact.to_owned(), proposal, io }).await?;
+        Ok(CallEvent::Calling { contact: contact.to_owned(), terms: terms.into() })
+    }
+
+    /// Begins to record a call, once the contact agrees.
+    pub(crate) async fn record(&self, contact: &str, tape: Writing) -> anyhow::Result<()> {
+        self.command(Command::Record { contact: contact.to_owned(), tape: Some(Box::new(tape)) }).await
+    }
+
+    /// Does what the person wants, as far as the engine is concerned; gives what is to be told besides.
+    pub(crate) async fn carry_out(&mut self, wish: Wish) -> anyhow::Result<Option<CallEvent>> {
+        let command = match wish {
+            Wish::Answer(contact) => {
+                let (voice, io) = self.sound.voice();
+                if let Some(call) = self.calls.get_mut(&contact) {
+                    call.voice = Some(voice);
+                }
+                Command::Answer { contact, io }
+            }
+            Wish::Decline(contact) => Command::HangUp { contact, reason: HangUpReason::Declined },
+            Wish::HangUp(contact) => Command::HangUp { contact, reason: HangUpReason::HungUp },
+            Wish::Hold(contact, on) => {
+                self.command(Command::Hold { contact: contact.clone(), on }).await?;
+                if !on {
+                    self.give_sound_to(&contact);
+                }
+                return Ok(Some(CallEvent::Held { contact, on }));
+            }
+            Wish::Mute(on) => Command::Mute(on),
+            Wish::Deafen(on) => Command::Deafen(on),
+            Wish::DoNotDisturb(on) => Command::DoNotDisturb(on),
+            Wish::Transmit(transmit) => Command::Transmit(transmit),
+            Wish::Talk(on) => Command::Talk(on),
+            Wish::Protect(contact, suite) => {
+                let proposal = self.changed(&contact, suite)?;
+                Command::ChangeTerms { contact, proposal }
+            }
+            Wish::AllowChange(contact, yes) => Command::AnswerChange { contact, yes },
+            Wish::GoOnUnderAes(contact) => {
+                let proposal = self.changed(&contact, Suite::Aes256Gcm)?;
+                Command::ChangeTerms { contact, proposal }
+            }
+            Wish::AllowRecord(contact, yes) => Command::AnswerRecord { contact, yes },
+            Wish::StopRecording(contact) => Command::Record { contact, tape: None },
+            // The telephone's own.
+            Wish::Process | Wish::OpenMenu(_) | Wish::Choose(..) | Wish::Record(_) | Wish::Quit => return Ok(None),
+        };
+        self.command(command).await?;
+        Ok(None)
+    }
+
+    /// The running call's terms under another suite, with frames of the same length.
+    fn changed(&self, contact: &str, suite: Suite) -> anyhow::Result<CallProposal> {
+        let now = self.calls.get(contact).context("there is no such call")?.terms;
+        let codec = codec(self.profile, suite);
+        let same = codec.frame().millis() == u32::from(now.frame_ms);
+        let frame = vernam_audio::FrameLength::from_millis(u32::from(now.frame_ms))?;
+        Ok(CallProposal { suite, codec: if same { codec } else { codec.with_frame(frame) } })
+    }
+
+    fn give_sound_to(&self, contact: &str) {
+        if let Some(voice) = self.calls.get(contact).and_then(|call| call.voice) {
+            self.sound.give_to(voice);
+        }
+    }
+
+    /// What the engine told, as the telephone tells it.
+    pub(crate) fn told(&mut self, event: Event) -> Vec<CallEvent> {
+        match event {
+            Event::Connected { contact, key_exchange } => vec![CallEvent::Connected { contact, key_exchange }],
+            Event::Established { contact, .. } => vec![CallEvent::Confirmed { contact }],
+            Event::Words { contact, words } => vec![CallEvent::Words { contact, words: words.to_vec() }],
+            Event::Disconnected { contact, why } => vec![CallEvent::Disconnected { contact, why }],
+            Event::Call { contact, event } => self.phone(contact, event),
+            Event::CallTick { contact, stats } => vec![CallEvent::Tick(Box::new(tick(contact, &stats)))],
+            Event::CallRecord { record, stats } => self.note(&record, stats.as_deref()),
+            Event::Tone(tone) => {
+                if let Some(ringers) = &self.ringers {
+                    ringers.play(tone);
+                }
+                Vec::new()
+            }
+            Event::Stock { contact, usable, .. } => {
+                self.usable.insert(contact, usable);
+                Vec::new()
+            }
+            Event::Warning { contact, text } => vec![CallEvent::Warning { contact: Some(contact), text }],
+            _ => Vec::new(),
+        }
+    }
+
+    fn phone(&mut self, contact: String, event: PhoneEvent) -> Vec<CallEvent> {
+        vec![match event {
+            PhoneEvent::Incoming { terms, waiting } => {
+                self.calls.insert(contact.clone(), Running { terms, voice: None, answered: None });
+                CallEvent::Incoming { contact, terms: terms.into(), waiting }
+            }
+            PhoneEvent::Ringing => CallEvent::Ringing { contact },
+            PhoneEvent::Answered { terms } => {
+                self.agree(&contact, terms);
+                self.give_sound_to(&contact);
+                CallEvent::Answered { contact, terms: terms.into() }
+            }
+            PhoneEvent::Changed { terms } => {
+                self.agree(&contact, terms);
+                CallEvent::Changed { contact, terms: terms.into() }
+            }
+            PhoneEvent::ChangeAsked { terms } => CallEvent::ChangeAsked { contact, terms: Terms::from(terms) },
+            PhoneEvent::ChangeDeclined => CallEvent::ChangeDeclined { contact },
+            PhoneEvent::TalkLeft { seconds } => CallEvent::TalkLeft { contact, left_s: seconds },
+            PhoneEvent::WeakerWanted => CallEvent::WeakerWanted { contact },
+            PhoneEvent::Held { on } => CallEvent::HeldByContact { contact, on },
+            PhoneEvent::Muted { on } => CallEvent::MutedByContact { contact, on },
+            PhoneEvent::RecordAsked => CallEvent::RecordAsked { contact },
+            PhoneEvent::Recorded { ours: true, on } => CallEvent::Recording { contact, on },
+            PhoneEvent::Recorded { ours: false, on } => CallEvent::RecordingByContact { contact, on },
+            PhoneEvent::RecordDeclined => CallEvent::RecordDeclined { contact },
+            PhoneEvent::Reconnecting => CallEvent::Reconnecting { contact },
+            PhoneEvent::Ended { reason, by_contact } => {
+                let answered = self.calls.remove(&contact).and_then(|call| call.answered);
+                // Another call that is on is heard again only once the person goes on with it.
+                let lasted_s = answered.map(|since| since.elapsed().as_secs_f64());
+                CallEvent::Ended { contact, reason, by_contact, lasted_s }
+            }
+            PhoneEvent::Refused { why } => CallEvent::Refused { contact, why },
+            _ => return Vec::new(),
+        }]
+    }
+
+    fn agree(&mut self, contact: &str, terms: CallTerms) {
+        if let Some(call) = self.calls.get_mut(contact) {
+            call.terms = terms;
+            call.answered.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Writes a call into the history.
+    fn note(&self, record: &CallRecord, stats: Option<&CallStats>) -> Vec<CallEvent> {
+        let Some(history) = &self.history else { return Vec::new() };
+        let call = PastCall {
+            contact: record.contact.clone(),
+            ours: record.ours,
+            began_unix_s: self.epoch_unix_s + record.began.as_secs(),
+            lasted_s: record.answered.map(|since| record.ended.saturating_sub(since).as_secs_f64()),
+            reason: words::reason_name(record.reason).to_owned(),
+            by_contact: record.by_contact,
+            suites: record.suites.iter().copied().map(PastCall::suite_name).collect(),
+            resumed: record.resumed,
+            quality: stats.map(quality),
+        };
+        match history.add(call) {
+            Ok(()) => Vec::new(),
+            Err(error) => {
+                vec![CallEvent::Warning { contact: Some(record.contact.clone()), text: format!("{error:#}") }]
+            }
+        }
+    }
+
+    /// Ends every call and conversation properly; gives what is told meanwhile.
+    pub(crate) async fn end(mut self, mut events: mpsc::Receiver<Event>) -> Vec<CallEvent> {
+        let Some(engine) = self.engine.take() else { return Vec::new() };
+        let mut told = Vec::new();
+        // A contact that does not answer any more is not waited for.
+        let ending = timeout(ENDING, engine.shut_down());
+        tokio::pin!(ending);
+        loop {
+            // What is told is read, or the engine would wait; the history of the last calls is in it.
+            tokio::select! {
+                biased;
+                Some(event) = events.recv() => told.extend(self.told(event)),
+                _in_time = &mut ending => break,
+            }
+        }
+        while let Ok(event) = events.try_recv() {
+            told.extend(self.told(event));
+        }
+        told
+    }
+}
+
+/// How the engine is told what may protect calls.
+fn contact(party: &Party) -> Contact {
+    let (policy, suites) = match party.policy {
+        ContactPolicy::OtpOnly => (Policy::OtpOnly, vec![Suite::Otp]),
+        ContactPolicy::PreferOtp => (Policy::PreferOtp, Suite::ALL.to_vec()),
+        ContactPolicy::Aes => (Policy::Aes, vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305, Suite::Otp]),
+    };
+    Contact { suites, outbound_mark: party.mark, policy, adapts: true }
+}
+
+/// How the voice is coded under a suite.
+fn codec(profile: Profile, suite: Suite) -> CodecSettings {
+    match (profile, suite) {
+        (Profile::OneTimePad, _) | (Profile::Auto, Suite::Otp) => CodecSettings::one_time_pad(),
+        (Profile::LowDelay, _) => CodecSettings::low_delay(),
+        (Profile::HardNetwork, _) => CodecSettings::hard_network(),
+        (Profile::Standard | Profile::Auto, _) => CodecSettings::standard(),
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    // To the tenth; more is noise.
+    (time.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+fn tick(contact: String, stats: &CallStats) -> Tick {
+    Tick {
+        contact,
+        lasted_s: milliseconds(stats.lasted) / 1_000.0,
+        terms: stats.terms.into(),
+        sent_under: stats.sent_under,
+        received_under: stats.received_under,
+        sent: stats.sent,
+        received: stats.received,
+        lost: stats.missing,
+        rejected: stats.refused.values().sum(),
+        recovered: stats.playout.recovered,
+        concealed: stats.playout.concealed,
+        lost_percent: (stats.lost_percent * 10.0).round() / 10.0,
+        lost_at_contact_percent: stats.lost_at_contact_percent,
+        delay_ms: milliseconds(stats.delay),
+        round_trip_ms: milliseconds(stats.round_trip),
+        jitter_ms: milliseconds(stats.jitter),
+        buffer_ms: milliseconds(stats.buffered),
+        key_left_s: stats.key_left.map(|left| left.as_secs()),
+        key_used_bytes: stats.key_outbound,
+        sending: stats.sending,
+        said_dbfs: (stats.said_dbfs * 10.0).round() / 10.0,
+        heard_dbfs: (stats.heard_dbfs * 10.0).round() / 10.0,
+    }
+}
+
+fn quality(stats: &CallStats) -> Quality {
+    Quality {
+        received: stats.received,
+        lost: stats.missing,
+        recovered: stats.playout.recovered,
+        concealed: stats.playout.concealed,
+        delay_ms: milliseconds(stats.delay),
+        jitter_ms: milliseconds(stats.jitter),
+        key_used_bytes: stats.key_outbound,
+    }
+}

@@ -1,0 +1,374 @@
+//! What the telephone's screen shows: state folded from events, and nothing else.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use vernam_engine::Transmit;
+use vernam_session::Suite;
+
+use super::events::{CallEvent, EchoHeard, Stamped, Terms, Tick};
+use super::{plain, words};
+
+/// Lines of the log that are kept for the screen.
+const LOG: usize = 200;
+
+/// Where a call is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// We called, and have heard nothing yet.
+    Calling,
+    /// It rings at the contact's.
+    Ringing,
+    /// It rings here.
+    Incoming,
+    /// Both are heard.
+    Talking,
+    /// We hold it.
+    Held,
+    /// The connection is away.
+    Reconnecting,
+}
+
+/// One call.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent things that are so or not")]
+pub struct Call {
+    /// With whom.
+    pub contact: String,
+    /// Where it is.
+    pub phase: Phase,
+    /// What was proposed or agreed.
+    pub terms: Terms,
+    /// When it was taken.
+    pub answered: Option<Duration>,
+    /// Whether the contact holds it.
+    pub held_by_contact: bool,
+    /// Whether the contact's microphone is off.
+    pub muted_by_contact: bool,
+    /// Whether it is recorded here.
+    pub recording: bool,
+    /// Whether it is recorded at the contact's.
+    pub recording_by_contact: bool,
+    /// What the contact asks for that protects less.
+    pub change_asked: Option<Terms>,
+    /// Whether the contact asks to record.
+    pub record_asked: bool,
+    /// Whether the person has to say if less may protect the call once the pad is used up.
+    pub weaker_wanted: bool,
+    /// How it goes.
+    pub tick: Option<Tick>,
+    /// Seconds of one-time pad left, as last said.
+    pub left_s: Option<u64>,
+}
+
+impl Call {
+    /// What protects the call right now: the weaker of both directions, while they differ.
+    pub fn protected_by(&self) -> Suite {
+        let heard = self.tick.iter().flat_map(|tick| [tick.sent_under, tick.received_under]);
+        let weakest = heard.fold(self.terms.suite, |one, other| if words::is_weaker(other, one) { other } else { one });
+        if self.is_on() { weakest } else { self.terms.suite }
+    }
+
+    /// Whether it was taken.
+    pub fn is_on(&self) -> bool {
+        matches!(self.phase, Phase::Talking | Phase::Held | Phase::Reconnecting)
+    }
+}
+
+/// What the person is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Question {
+    /// Take the call?
+    Ring {
+        /// Who calls.
+        contact: String,
+    },
+    /// Go on with less protection?
+    Change {
+        /// Who asks.
+        contact: String,
+        /// For what.
+        suite: Suite,
+    },
+    /// Go on with less once the pad is used up?
+    Weaker {
+        /// With whom.
+        contact: String,
+    },
+    /// May the contact record?
+    Record {
+        /// Who asks.
+        contact: String,
+    },
+}
+
+/// What the person set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch")]
+pub struct Switches {
+    /// The microphone is off.
+    pub muted: bool,
+    /// Microphone and loudspeaker are off.
+    pub deafened: bool,
+    /// Nobody rings.
+    pub do_not_disturb: bool,
+    /// When the microphone's sound is sent.
+    pub transmit: Transmit,
+    /// Whether the person talks, under push-to-talk.
+    pub talking: bool,
+    /// The loudspeaker's sound is taken out of the microphone's.
+    pub echo_cancelling: bool,
+    /// Noise is taken out.
+    pub noise_suppression: bool,
+    /// The loudness is evened out.
+    pub gain_control: bool,
+    /// Files or silence instead of devices: no switch of a device does anything.
+    pub without_devices: bool,
+}
+
+/// Which of the three devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DevicePart {
+    /// Where the voice comes from.
+    Microphone,
+    /// Where the contact is heard.
+    Speaker,
+    /// Where it rings.
+    Ringer,
+}
+
+impl DevicePart {
+    /// Its name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Microphone => "microphone",
+            Self::Speaker => "speaker",
+            Self::Ringer => "ringer",
+        }
+    }
+}
+
+/// A list to choose a device from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Menu {
+    /// Which device is chosen.
+    pub part: DevicePart,
+    /// The ids to choose from; `None` is the default.
+    pub ids: Vec<Option<String>>,
+    /// Their names, in the same order.
+    pub names: Vec<String>,
+    /// Which of them is marked.
+    pub marked: usize,
+}
+
+/// What a log line is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// Something happened.
+    Plain,
+    /// Something good.
+    Good,
+    /// Look at this.
+    Warn,
+    /// Something failed.
+    Bad,
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// When.
+    pub at: Duration,
+    /// What it is like.
+    pub mood: Mood,
+    /// What.
+    pub text: String,
+}
+
+/// Everything that is shown.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Model {
+    /// Whose telephone it is.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// The time, since the start.
+    pub now: Duration,
+    /// The calls, the one that is heard first.
+    pub calls: Vec<Call>,
+    /// Verification words, by contact.
+    pub words: Vec<(String, Vec<String>)>,
+    /// What the person set.
+    pub switches: Switches,
+    /// The devices in use: microphone, loudspeaker.
+    pub devices: [Option<String>; 2],
+    /// The list that is open.
+    pub menu: Option<Menu>,
+    /// The passphrase that is typed in: what for, and how many characters there are. They themselves are not here.
+    pub prompt: Option<(String, usize)>,
+    /// What happened, the oldest first.
+    pub log: VecDeque<LogLine>,
+    /// What the echo test found.
+    pub echo: Option<EchoHeard>,
+    /// Whether it is the echo test.
+    pub is_echo_test: bool,
+    /// Whether the telephone is ending.
+    pub stopping: bool,
+}
+
+impl Model {
+    /// Takes an event in.
+    pub fn apply(&mut self, stamped: &Stamped) {
+        self.now = self.now.max(stamped.at);
+        self.change(&stamped.event, stamped.at);
+        if let Some((mood, text)) = plain::tell(&stamped.event) {
+            if self.log.len() == LOG {
+                self.log.pop_front();
+            }
+            self.log.push_back(LogLine { at: stamped.at, mood, text });
+        }
+    }
+
+    /// The time goes on.
+    pub fn tick(&mut self, now: Duration) {
+        self.now = self.now.max(now);
+    }
+
+    fn change(&mut self, event: &CallEvent, at: Duration) {
+        match event {
+            CallEvent::Started { name, address } => {
+                self.name.clone_from(name);
+                self.address.clone_from(address);
+            }
+            CallEvent::Words { contact, words } => {
+                self.words.retain(|(whose, _)| whose != contact);
+                self.words.push((contact.clone(), words.clone()));
+            }
+            CallEvent::Calling { contact, terms } => self.begin(contact, Phase::Calling, *terms),
+            CallEvent::Incoming { contact, terms, .. } => self.begin(contact, Phase::Incoming, *terms),
+            CallEvent::Ringing { contact } => self.with(contact, |call| call.phase = Phase::Ringing),
+            CallEvent::Answered { contact, terms } => {
+                self.with(contact, |call| {
+                    call.phase = Phase::Talking;
+                    call.terms = *terms;
+                    call.answered.get_or_insert(at);
+                });
+                self.hear(contact);
+            }
+            CallEvent::Changed { contact, terms } => self.with(contact, |call| {
+                call.terms = *terms;
+                call.change_asked = None;
+                call.weaker_wanted = false;
+                call.left_s = None;
+            }),
+            CallEvent::ChangeAsked { contact, terms } => self.with(contact, |call| call.change_asked = Some(*terms)),
+            CallEvent::TalkLeft { contact, left_s } => self.with(contact, |call| call.left_s = Some(*left_s)),
+            CallEvent::WeakerWanted { contact } => self.with(contact, |call| call.weaker_wanted = true),
+            CallEvent::Held { contact, on } => {
+                let phase = if *on { Phase::Held } else { Phase::Talking };
+                self.with(contact, |call| call.phase = phase);
+                if !on {
+                    self.hear(contact);
+                }
+            }
+            CallEvent::HeldByContact { contact, on } => self.with(contact, |call| call.held_by_contact = *on),
+            CallEvent::MutedByContact { contact, on } => self.with(contact, |call| call.muted_by_contact = *on),
+            CallEvent::RecordAsked { contact } => self.with(contact, |call| call.record_asked = true),
+            CallEvent::Recording { contact, on } => self.with(contact, |call| call.recording = *on),
+            CallEvent::RecordingByContact { contact, on } => self.with(contact, |call| {
+                call.recording_by_contact = *on;
+                call.record_asked = false;
+            }),
+            CallEvent::Reconnecting { contact } => self.with(contact, |call| call.phase = Phase::Reconnecting),
+            CallEvent::Tick(tick) => self.with(&tick.contact, |call| {
+                call.left_s = tick.key_left_s;
+                call.tick = Some((**tick).clone());
+            }),
+            CallEvent::Ended { contact, .. } => self.calls.retain(|call| call.contact != *contact),
+            CallEvent::DeviceOpened { part, name, .. } => self.device(part, Some(name)),
+            CallEvent::DeviceLost { part, .. } => self.device(part, None),
+            CallEvent::EchoHeard(heard) => self.echo = Some(*heard),
+            CallEvent::Stopped { .. } => self.stopping = true,
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, contact: &str, phase: Phase, terms: Terms) {
+        self.calls.retain(|call| call.contact != contact);
+        self.calls.push(Call {
+            contact: contact.to_owned(),
+            phase,
+            terms,
+            answered: None,
+            held_by_contact: false,
+            muted_by_contact: false,
+            recording: false,
+            recording_by_contact: false,
+            change_asked: None,
+            record_asked: false,
+            weaker_wanted: false,
+            tick: None,
+            left_s: None,
+        });
+    }
+
+    fn with(&mut self, contact: &str, change: impl FnOnce(&mut Call)) {
+        if let Some(call) = self.calls.iter_mut().find(|call| call.contact == contact) {
+            change(call);
+        }
+    }
+
+    /// The call that is heard comes first.
+    fn hear(&mut self, contact: &str) {
+        self.calls.sort_by_key(|call| call.contact != contact);
+    }
+
+    fn device(&mut self, part: &str, name: Option<&String>) {
+        let slot = match part {
+            "microphone" => 0,
+            "speaker" => 1,
+            _ => return,
+        };
+        self.devices[slot] = name.cloned();
+    }
+
+    /// The call that the keys are about: the one that is heard, else the first that there is.
+    pub fn call(&self) -> Option<&Call> {
+        self.calls.first()
+    }
+
+    /// The verification words of a contact.
+    pub fn words_of(&self, contact: &str) -> Option<String> {
+        let words = self.words.iter().find(|(whose, _)| whose == contact);
+        words.map(|(_, words)| words.join(" ")).filter(|words| !words.is_empty())
+    }
+
+    /// What the person is asked, the most pressing first: one at a time.
+    pub fn question(&self) -> Option<Question> {
+        let rings = self.calls.iter().find(|call| call.phase == Phase::Incoming);
+        let first = |ask: fn(&Call) -> Option<Question>| self.calls.iter().find_map(ask);
+        first(|call| {
+            let contact = call.contact.clone();
+            call.change_asked.map(|terms| Question::Change { contact, suite: terms.suite })
+        })
+        .or_else(|| first(|call| call.weaker_wanted.then(|| Question::Weaker { contact: call.contact.clone() })))
+        .or_else(|| first(|call| call.record_asked.then(|| Question::Record { contact: call.contact.clone() })))
+        .or_else(|| rings.map(|call| Question::Ring { contact: call.contact.clone() }))
+    }
+
+    /// The question was answered, and goes away.
+    pub fn answer(&mut self, question: &Question) {
+        match question {
+            // The call goes away, or is talked in, once the engine says so.
+            Question::Ring { .. } => {}
+            Question::Change { contact, .. } => self.with(contact, |call| call.change_asked = None),
+            Question::Weaker { contact } => self.with(contact, |call| call.weaker_wanted = false),
+            Question::Record { contact } => self.with(contact, |call| call.record_asked = false),
+        }
+    }
+
+    /// How long the call that is heard lasts.
+    pub fn lasted(&self, call: &Call) -> Option<Duration> {
+        call.answered.map(|since| self.now.saturating_sub(since))
+    }
+}
