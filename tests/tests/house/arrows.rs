@@ -28,6 +28,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["vernam-audio", "vernam-session", "vernam-quic", "vernam-key", "vernam-store", "vernam-etsi014"],
     ),
     ("vernam-audio", &[]),
+    ("vernam-files", &[]),
     ("vernam-session", &["vernam-key"]),
     ("vernam-quic", &["vernam-key"]),
     ("vernam-key", &[]),
