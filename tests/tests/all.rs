@@ -1,9 +1,11 @@
 //! Everything the house promises, in one binary. `tests/README.md` is the map.
 
+mod calls;
 mod clients;
 mod crash;
 mod demo;
 mod engine;
 mod house;
 mod link_ends;
+mod network;
 mod session;

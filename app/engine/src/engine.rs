@@ -208,6 +208,8 @@ impl Running {
         let Receivers { mut commands, mut ends, mut answers, mut verdicts, mut said, mut media_said } = receivers;
         let endpoint = self.endpoint.clone();
         loop {
+            // Files give way to voices, whoever they are sent to.
+            endpoint.call_switch().set(self.switchboard.is_talking());
             let wake = self.wake();
             tokio::select! {
                 Some((contact, line, note)) = said.recv() => self.switchboard.peer_note(&contact, line, note).await,
@@ -230,7 +232,7 @@ impl Running {
                         self.begin_or_replace(started).await;
                     }
                 }
-                Some((contact, Outcome { established, why, lost })) = ends.recv() => {
+                Some((contact, outcome)) = ends.recv() => {
                     // What it still said comes before its end.
                     while let Ok((contact, line, note)) = said.try_recv() {
                         self.switchboard.peer_note(&contact, line, note).await;
@@ -238,12 +240,11 @@ impl Running {
                     self.peers.remove(&contact);
                     self.routes.remove(&contact);
                     let replaced = self.waiting.contains_key(&contact);
-                    // Whoever had no key just now may have some soon: a call that waits goes on waiting.
-                    self.switchboard.disconnected(&contact, why.is_none(), lost || replaced || !established).await;
-                    self.count_proof(&contact, established);
-                    // Of two connections that were made at once, the end of one is no news.
-                    if established || !replaced {
-                        self.tell(Event::Disconnected { contact: contact.clone(), why }).await;
+                    let (proper, waits) = (outcome.why.is_none(), outcome.may_come_back(replaced));
+                    self.switchboard.disconnected(&contact, proper, waits).await;
+                    self.count_proof(&contact, outcome.established);
+                    if outcome.is_news(replaced) {
+                        self.tell(Event::Disconnected { contact: contact.clone(), why: outcome.why }).await;
                     }
                     if let Some(next) = self.waiting.remove(&contact) {
                         self.begin(next).await;

@@ -18,6 +18,7 @@ use crate::lane::{self, Lane};
 use crate::limits::{
     HANDSHAKE_TIMEOUT, MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_WAITING, RETRY_FROM_HANDSHAKES, WAITING_BUFFER,
 };
+use crate::pace::{CallSwitch, Pace};
 use crate::tls::{SERVER_NAME, Tls, quic_client, quic_server};
 use crate::wire::{SocketBuffers, Wire, WireSettings};
 
@@ -30,6 +31,9 @@ pub struct Endpoint {
 struct Inner {
     quic: quinn::Endpoint,
     tls: Tls,
+    /// The settings of connections that are dialled to us, but for their congestion control.
+    server: quinn::ServerConfig,
+    call: CallSwitch,
     delay_line: Option<Arc<DelayLine>>,
     buffers: SocketBuffers,
     pad_packets: bool,
@@ -71,11 +75,12 @@ impl Endpoint {
         let wire = Wire::open(addr, &settings).map_err(socket_error)?;
         let bound = wire.socket.local_addr().map_err(socket_error)?;
         let tls = Tls::new(identity, roots, settings.key_log.clone())?;
-        let server = server_config(&tls, settings.pad_packets)?;
+        let call = CallSwitch::new();
+        let server = server_config(&tls)?;
         let config = EndpointConfig::default();
         let quic = quinn::Endpoint::new_with_abstract_socket(
             config,
-            Some(server),
+            Some(server.clone()),
             Arc::clone(&wire.socket),
             Arc::new(TokioRuntime),
         )
@@ -84,6 +89,8 @@ impl Endpoint {
             inner: Arc::new(Inner {
                 quic,
                 tls,
+                server,
+                call,
                 delay_line: wire.delay_line,
                 buffers: wire.buffers,
                 pad_packets: settings.pad_packets,
@@ -100,6 +107,11 @@ impl Endpoint {
     /// Our own name (SAE ID), from our certificate.
     pub fn name(&self) -> &str {
         self.inner.tls.name()
+    }
+
+    /// The switch by which all files that are sent from here give way while a call is up.
+    pub fn call_switch(&self) -> &CallSwitch {
+        &self.inner.call
     }
 
     /// The address of the socket.
@@ -147,7 +159,7 @@ impl Endpoint {
         }
         let (tls, verifier) = inner.tls.client(expected_peer, lane)?;
         let mut config = quinn::ClientConfig::new(Arc::new(quic_client(tls)));
-        config.transport_config(lane::dialled(lane, inner.pad_packets));
+        config.transport_config(lane::dialled(lane, inner.pad_packets, &inner.call));
         // Address tokens are remembered by server name, which is the same for everyone; and they link calls.
         config.token_store(Arc::new(NoneTokenStore));
         let connecting = inner
@@ -226,7 +238,10 @@ impl Endpoint {
                 error.into_incoming().refuse();
             }
         } else {
-            handshakes.spawn(answer(incoming));
+            let pace = Pace::new(&self.inner.call, None);
+            let mut server = self.inner.server.clone();
+            server.transport_config(lane::accepted(self.inner.pad_packets, pace.clone()));
+            handshakes.spawn(answer(incoming, server, pace));
         }
     }
 }
@@ -239,21 +254,21 @@ pub fn source_address(remote: SocketAddr) -> Option<IpAddr> {
     socket.local_addr().ok().map(|addr| addr.ip())
 }
 
-async fn answer(incoming: Incoming) -> Result<Connection, QuicError> {
-    let connecting = incoming.accept()?;
+async fn answer(incoming: Incoming, server: quinn::ServerConfig, pace: Pace) -> Result<Connection, QuicError> {
+    let connecting = incoming.accept_with(Arc::new(server))?;
     let quic = timeout(HANDSHAKE_TIMEOUT, connecting).await.or(Err(QuicError::TimedOut))??;
     let connection = Connection::new(quic)?;
+    pace.set_lane(connection.lane());
     lane::widen(connection.quic(), connection.lane());
     tracing::debug!(lane = ?connection.lane(), "answered");
     Ok(connection)
 }
 
-fn server_config(tls: &Tls, pad_packets: bool) -> Result<quinn::ServerConfig, QuicError> {
+fn server_config(tls: &Tls) -> Result<quinn::ServerConfig, QuicError> {
     let mut no_tokens = ValidationTokenConfig::default();
     no_tokens.sent(0);
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(quic_server(tls.server()?)));
     config
-        .transport_config(lane::accepted(pad_packets))
         .validation_token_config(no_tokens)
         .max_incoming(MAX_WAITING)
         .incoming_buffer_size(WAITING_BUFFER)

@@ -9,6 +9,7 @@ use crate::limits::{
     FILES_RATE, FILES_STREAM_WINDOW, FILES_WINDOW_MAX, FILES_WINDOW_MIN, IDLE_TIMEOUT, KEEP_ALIVE, MAIN_WINDOW,
     MAX_BIDI_STREAMS, MAX_UNI_STREAMS, VOICE_RECEIVE_BUFFER, VOICE_SEND_BUFFER,
 };
+use crate::pace::{CallSwitch, Pace};
 
 /// Which of the two connections between a pair of clients.
 ///
@@ -33,14 +34,39 @@ impl Lane {
         }
     }
 
+    /// The transport settings of a connection that is dialled on this lane, its congestion control with them. Endpoints
+    /// take them by themselves; they are here for whoever drives quinn without sockets, as a simulation does.
+    ///
+    /// When the handshake is done, [`Self::windows`] are to be set.
+    pub fn transport(self, call: &CallSwitch) -> Arc<TransportConfig> {
+        dialled(self, false, call)
+    }
+
+    /// The windows of a connection on this lane whose round-trip time is `rtt`.
+    pub fn windows(self, rtt: Duration) -> Windows {
+        match self {
+            Self::Main => Windows { receive: MAIN_WINDOW, send: MAIN_WINDOW.into() },
+            Self::Files => Windows { receive: files_window(rtt), send: FILES_WINDOW_MAX.into() },
+        }
+    }
+
     pub(crate) fn from_alpn(protocol: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|lane| lane.alpn().as_bytes() == protocol)
     }
 }
 
+/// How much may be under way on all streams of a connection together, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// What the peer may send ahead of our reading.
+    pub receive: u32,
+    /// What we keep until the peer has acknowledged it.
+    pub send: u64,
+}
+
 /// The transport of a connection that we dial.
-pub(crate) fn dialled(lane: Lane, pad_packets: bool) -> Arc<TransportConfig> {
-    let mut transport = common();
+pub(crate) fn dialled(lane: Lane, pad_packets: bool, call: &CallSwitch) -> Arc<TransportConfig> {
+    let mut transport = common(Pace::new(call, Some(lane)));
     match lane {
         Lane::Main => transport.pad_to_mtu(pad_packets),
         Lane::Files => transport.datagram_receive_buffer_size(None),
@@ -48,9 +74,10 @@ pub(crate) fn dialled(lane: Lane, pad_packets: bool) -> Arc<TransportConfig> {
     Arc::new(transport)
 }
 
-/// The transport of a connection that we accept, whose lane is not known before the peer's hello is read.
-pub(crate) fn accepted(pad_packets: bool) -> Arc<TransportConfig> {
-    let mut transport = common();
+/// The transport of a connection that we accept, whose lane is not known before the peer's hello is read, and then told
+/// to its `pace`.
+pub(crate) fn accepted(pad_packets: bool, pace: Pace) -> Arc<TransportConfig> {
+    let mut transport = common(pace);
     transport.pad_to_mtu(pad_packets);
     Arc::new(transport)
 }
@@ -59,8 +86,9 @@ pub(crate) fn accepted(pad_packets: bool) -> Arc<TransportConfig> {
 /// with the main lane's.
 pub(crate) fn widen(connection: &quinn::Connection, lane: Lane) {
     if lane == Lane::Files {
-        connection.set_receive_window(VarInt::from_u32(files_window(connection.rtt())));
-        connection.set_send_window(FILES_WINDOW_MAX.into());
+        let windows = lane.windows(connection.rtt());
+        connection.set_receive_window(VarInt::from_u32(windows.receive));
+        connection.set_send_window(windows.send);
     }
 }
 
@@ -70,7 +98,7 @@ fn files_window(rtt: Duration) -> u32 {
     u32::try_from(on_the_way).unwrap_or(u32::MAX).clamp(FILES_WINDOW_MIN, FILES_WINDOW_MAX)
 }
 
-fn common() -> TransportConfig {
+fn common(pace: Pace) -> TransportConfig {
     let mut transport = TransportConfig::default();
     let idle = IdleTimeout::try_from(IDLE_TIMEOUT).expect("30 s fit a QUIC idle timeout");
     transport
@@ -84,6 +112,7 @@ fn common() -> TransportConfig {
         .send_window(MAIN_WINDOW.into())
         .datagram_send_buffer_size(VOICE_SEND_BUFFER)
         .datagram_receive_buffer_size(Some(VOICE_RECEIVE_BUFFER))
+        .congestion_controller_factory(Arc::new(pace))
         // The spin bit would show the round-trip time to everyone on the path.
         .allow_spin(false);
     transport
