@@ -5,18 +5,56 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use vernam_audio::codec::DecoderEffort;
 use vernam_audio::{CodecSettings, Decision, FrameLength};
 use vernam_session::{CallTerms, HangUpReason, Suite};
 
 use crate::event::Account;
 use crate::phone::Transmit;
 
-/// Where a call's sound comes from, and where it goes. Called from the call's own task, once a frame; must not block.
+/// How much of the processor a call's codec may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Effort {
+    /// All that makes the sound better: Opus' best encoder, neural concealment and enhancement.
+    #[default]
+    Best,
+    /// What RFC 6716 demands: about a third of the work, for a process with many calls and for weak machines.
+    Least,
+}
+
+impl Effort {
+    pub(crate) const fn decoder(self) -> DecoderEffort {
+        match self {
+            Self::Best => DecoderEffort::Full,
+            Self::Least => DecoderEffort::Plain,
+        }
+    }
+
+    /// The settings of the encoder, with no more complexity than this allows.
+    pub(crate) fn encoder(self, codec: CodecSettings) -> Result<CodecSettings, vernam_audio::Error> {
+        match self {
+            Self::Best => Ok(codec),
+            Self::Least => codec.with_complexity(0),
+        }
+    }
+}
+
+/// Where a call's sound comes from, and where it goes. Called from the call's own task, once a frame or step; must not block.
 pub trait VoiceIo: Send {
     /// Writes the next frame of 48 kHz mono sound from the microphone (or a file) to `pcm`.
     fn capture(&mut self, pcm: &mut [i16]);
-    /// Plays the next frame.
+    /// Plays the next frame, or the next [`step`](Self::step) of it.
     fn play(&mut self, pcm: &[i16]);
+    /// How much [`play`](Self::play) takes at a time in a call with frames of this length: the frame, or a shorter one
+    /// of which it is a whole multiple, else the frame is taken. Short steps make the delay shorter, because what came
+    /// waits less for its turn. Asked once, before the first frame.
+    fn step(&mut self, frame: FrameLength) -> FrameLength {
+        frame
+    }
+    /// How much the codec may do for the sound. Asked once, before the first frame.
+    fn effort(&self) -> Effort {
+        Effort::Best
+    }
     /// The packet of number `seq` was made from the frame captured at `at`, and was sealed and sent.
     fn sent(&mut self, seq: u32, packet: &[u8], at: Duration) {
         let _ = (seq, packet, at);

@@ -9,7 +9,7 @@ use vernam_audio::PlayoutStats;
 use vernam_session::{CallTerms, Refusal, Suite};
 use vernam_store::StockStatus;
 
-use crate::phone::{CallRecord, PhoneEvent, Tone};
+use crate::phone::{CallRecord, Carried, PhoneEvent, Tone};
 use crate::source::LinkHealth;
 
 /// The words of a message. Printed for debugging it shows its length only, so that no log can hold it.
@@ -215,8 +215,12 @@ pub struct CallStats {
     pub away: u64,
     /// Packets missing among those of the last seconds, percent.
     pub lost_percent: f64,
-    /// The same of our voice at the contact's, as the contact tells.
+    /// How many of them are missing in a row, on average; 0 if none is.
+    pub burst: f32,
+    /// Packets of our voice missing lately at the contact's, percent, as the contact tells.
     pub lost_at_contact_percent: u8,
+    /// How many of those are missing in a row, on average.
+    pub burst_at_contact: f32,
     /// Datagrams refused, by reason.
     pub refused: BTreeMap<Refusal, u64>,
     /// Datagrams of an earlier call that came late.
@@ -265,7 +269,9 @@ impl CallStats {
             missing: 0,
             away: 0,
             lost_percent: 0.0,
+            burst: 0.0,
             lost_at_contact_percent: 0,
+            burst_at_contact: 0.0,
             refused: BTreeMap::new(),
             stray: 0,
             playout: PlayoutStats::default(),
@@ -281,6 +287,11 @@ impl CallStats {
             key_outbound: 0,
             key_inbound: 0,
         }
+    }
+
+    /// How much it has carried.
+    pub fn carried(&self) -> Carried {
+        Carried { sent: self.sent, received: self.received }
     }
 }
 

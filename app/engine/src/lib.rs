@@ -25,14 +25,14 @@ mod stocks;
 mod switchboard;
 mod words;
 
-pub use command::{CallProposal, Command, Tape, VoiceIo};
+pub use command::{CallProposal, Command, Effort, Tape, VoiceIo};
 pub use engine::{Contact, Engine, EngineConfig, EngineError};
 pub use event::{Account, CallStats, Event, FileDone, MessageBody};
 pub use files::pad_cost as file_pad_cost;
 pub use pads::PadSource;
 pub use phone::{
-    CallRecord, CallState, CallView, Input as PhoneInput, Output as PhoneOutput, Phone, PhoneEvent, PhoneSettings,
-    Policy, Tone, Transmit,
+    CallRecord, CallState, CallView, Carried, Input as PhoneInput, Output as PhoneOutput, Phone, PhoneEvent,
+    PhoneSettings, Policy, Question, Tone, Transmit,
 };
 pub use source::{KeySource, LinkHealth, Reply, Room, SourceError};
 pub use stocks::{OpenStocks, StockPair};

@@ -31,6 +31,9 @@ pub const GOODBYE: Duration = Duration::from_secs(5);
 /// that live; a caller's that gave up during an outage can linger for QUIC's idle timeout, and has nobody to be told
 /// ([`Endpoint::wait_idle`](vernam_quic::Endpoint::wait_idle)).
 pub const CLOSING: Duration = Duration::from_secs(1);
+/// How long a conversation that is over waits for keys that its source is just giving: they are gone there, and are put
+/// into stock for the next one.
+pub const LATE_KEYS: Duration = Duration::from_secs(2);
 /// How long whoever said goodbye waits for the other side to close the connection.
 pub const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Two people who dial each other within this time meant the same conversation; later, the newer one replaces one that
@@ -101,11 +104,13 @@ pub const PHONE_NOTES: usize = 1_024;
 pub const ORDERS: usize = 256;
 /// How long the end of a call's task is waited for: it takes a frame's time, unless a device hangs.
 pub const MEDIA_END: Duration = Duration::from_secs(1);
-/// How often loss and jitter are told at most, when they have changed. A report costs 24 bytes of control pad, as much
+/// How often loss and jitter are told at most, when they have changed. A report costs 25 bytes of control pad, as much
 /// as ten milliseconds of voice.
 pub const QUALITY_PAUSE: Duration = Duration::from_secs(5);
 /// A change of loss worth telling, percent.
 pub const QUALITY_STEP_PERCENT: u8 = 3;
+/// A change of the mean length of losses worth telling, tenths of a packet.
+pub const QUALITY_STEP_BURST: u8 = 10;
 /// A change of jitter worth telling, milliseconds.
 pub const QUALITY_STEP_MS: u16 = 15;
 /// Messages about calls that a contact may say at once; honest people need a few a minute.

@@ -32,7 +32,8 @@ use crate::command::Command;
 use crate::engine::Contact;
 use crate::event::{Account, Event, FileDone};
 use crate::limits::{
-    CONNECTED_ANEW, CONTROL_RECORDS, FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, LAST_WORDS, MAX_EARLY_BLOCKS, TICK,
+    CONNECTED_ANEW, CONTROL_RECORDS, FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, LAST_WORDS, LATE_KEYS, MAX_EARLY_BLOCKS,
+    TICK,
 };
 use crate::media::MediaInput;
 use crate::records::FlowKey;
@@ -188,6 +189,19 @@ pub(crate) struct Outcome {
     pub(crate) lost: bool,
 }
 
+impl Outcome {
+    /// Whether calls wait for another conversation. Whoever could prove no key just now may have some soon; and where
+    /// another connection waits, `replaced`, it goes on there.
+    pub(crate) fn may_come_back(&self, replaced: bool) -> bool {
+        self.lost || replaced || !self.established
+    }
+
+    /// Whether it is to be told. Of two connections that were made at once, the end of one is no news.
+    pub(crate) fn is_news(&self, replaced: bool) -> bool {
+        self.established || !replaced
+    }
+}
+
 /// Starts a conversation over `connection` and runs it to its end.
 pub(crate) async fn run(
     shared: Arc<Shared>,
@@ -211,7 +225,7 @@ pub(crate) async fn run(
         Ok(started) => started,
         Err(why) => {
             let lost = connection.close_reason().is_some_and(|error| is_lost(&error));
-            connection.close(1, "no key");
+            connection.close(1, "there is no quantum key to begin with yet; try again in a moment");
             return Outcome { established: false, why: Some(why), lost };
         }
     };
@@ -252,15 +266,12 @@ pub(crate) async fn run(
         proved.store(peer.texts.suite.is_some(), Ordering::Relaxed);
         if let Some(end) = peer.closed.take() {
             listening.abort();
-            // A file that is through is through, whatever ended the conversation.
             while let Ok(input) = received.try_recv() {
-                if matches!(input, Input::FileEnded { .. }) {
-                    peer.input(input).await;
-                }
+                peer.late(input).await;
             }
             let established = peer.texts.suite.is_some();
             let lost = peer.connection.close_reason().is_some_and(|error| is_lost(&error));
-            return Outcome { established, why: peer.end(end).await, lost };
+            return Outcome { established, why: peer.end(end, received).await, lost };
         }
         tokio::select! {
             biased;
@@ -462,8 +473,9 @@ impl Peer {
                 }
                 Output::FetchHandshakeKeys(keys) => self.fetch_handshake_keys(keys),
                 Output::Align { outbound, inbound } => {
-                    if let Err(error) = self.stocks.align(outbound, inbound).await {
-                        self.closed = Some(End::badly(error.to_string()));
+                    match self.stocks.align(outbound, inbound).await {
+                        Ok(unmatched) => self.fill.unmatched = unmatched,
+                        Err(error) => self.closed = Some(End::badly(error.to_string())),
                     }
                     self.usable = outbound.keep_to;
                 }
@@ -502,6 +514,7 @@ impl Peer {
 
     async fn established(&mut self, suite: Suite) {
         self.texts.suite = Some(suite);
+        self.announce_again();
         self.open_text_flow();
         if let Some(stream) = self.texts.early.take() {
             self.text_stream(stream);
@@ -619,7 +632,7 @@ impl Peer {
     ///
     /// The end of a QUIC connection takes what the peer has received and not yet read with it. So whoever said goodbye
     /// waits for the other side to read it and to close.
-    async fn end(mut self, end: End) -> Option<String> {
+    async fn end(mut self, end: End, mut received: mpsc::Receiver<Input>) -> Option<String> {
         let why = match end {
             End::Properly => None,
             // What ended the connection says more than what broke for want of it.
@@ -638,7 +651,26 @@ impl Peer {
             None => self.connection.close(0, "done"),
             Some(_) => self.connection.close(1, "the conversation failed on the other side"),
         }
+        // The next conversation begins after this one, with the stocks as they are then.
+        let late = async {
+            while self.fill.is_under_way() {
+                let Some(input) = received.recv().await else { return };
+                self.late(input).await;
+            }
+        };
+        let _some_are_later = timeout(LATE_KEYS, late).await;
         why
+    }
+
+    /// What comes when the conversation is over: a file that is through is through, whatever ended it, and so is key
+    /// that a source gave.
+    async fn late(&mut self, input: Input) {
+        match input {
+            Input::FileEnded { .. } => self.input(input).await,
+            Input::Announced { start, keys } => self.late_announced(start, keys).await,
+            Input::Fresh(keys) => self.late_fresh(keys).await,
+            _ => {}
+        }
     }
 }
 
@@ -649,4 +681,27 @@ fn takes(last: &mut u32, number: u32, role: Role) -> bool {
         *last = number;
     }
     new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(established: bool, lost: bool) -> Outcome {
+        Outcome { established, why: Some("a reason".to_owned()), lost }
+    }
+
+    #[test]
+    fn a_connection_that_proved_no_key_does_not_end_the_call_that_waits_for_one() {
+        assert!(outcome(false, false).may_come_back(false), "its KME may have key again in a moment");
+        assert!(outcome(true, true).may_come_back(false), "the network took it");
+        assert!(outcome(true, false).may_come_back(true), "another one is there already");
+        assert!(!outcome(true, false).may_come_back(false), "it ended for a reason of its own");
+    }
+
+    #[test]
+    fn the_end_of_one_of_two_connections_that_were_made_at_once_is_no_news() {
+        assert!(!outcome(false, false).is_news(true));
+        assert!(outcome(false, false).is_news(false) && outcome(true, false).is_news(true));
+    }
 }

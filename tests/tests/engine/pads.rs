@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use vernam_engine::{Event, PadSource};
+use vernam_engine::{Event, KeySource as _, PadSource};
 use vernam_key::SecretBytes;
 use vernam_session::Suite;
 use vernam_store::pad::{self, Cost, LockedPad, Person as PadPerson};
@@ -23,6 +23,33 @@ fn home(lab: &Lab, name: &str, contact: &str, path: &std::path::Path, words: &Se
     let store = Store::open(home.join("store"), lab.folder("pad anchors").join(name), key).unwrap();
     store.import_pad(LockedPad::open(path).unwrap().unlock(words).unwrap(), contact, Some(name)).unwrap();
     Arc::new(store)
+}
+
+#[tokio::test]
+async fn the_last_of_a_pad_is_kept_for_handshakes() {
+    let lab = Lab::new(172);
+    let words = SecretBytes::copy_of(b"words for a test");
+    let people = ["alice", "bob"].map(|name| PadPerson { name, passphrase: &words });
+    let made = pad::make(&lab.folder("carried"), &people, 256 << 10, Cost::for_tests()).unwrap();
+    let source = PadSource::new(home(&lab, "alice", "bob", &made.paths[0], &words));
+    // What a stock takes until the source says that there is no more.
+    let mut stocked = 0;
+    loop {
+        let room = source.room("bob").await.unwrap();
+        let len = room.available.min(u64::from(room.max_key));
+        if len < 256 {
+            break;
+        }
+        let keys = source.take("bob", 1, u32::try_from(len).unwrap()).await.unwrap();
+        stocked += keys.iter().map(|key| key.bytes.len() as u64).sum::<u64>();
+    }
+    assert!(stocked > 32 << 10, "most of it is for the stock: {stocked}");
+    // Two handshakes' keys of full length are left, or four of the least.
+    let mut handshakes = 0;
+    while source.take("bob", 1, 4 << 10).await.is_ok() {
+        handshakes += 1;
+    }
+    assert!((4..=5).contains(&handshakes), "{handshakes}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

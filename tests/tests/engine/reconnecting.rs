@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vernam_engine::{Account, Event, PhoneEvent};
+use vernam_engine::{Account, Carried, Command, Event, PhoneEvent};
 use vernam_session::{HangUpReason, Suite};
 use vernam_tests::lab::voice::{Mouth, Tape, check};
 use vernam_tests::lab::{Lab, Person, Relay, Setup, filled, part};
@@ -76,7 +76,7 @@ async fn conversations_in_a_row_go_on_where_the_last_one_ended() {
         for person in &pair {
             person.forget();
         }
-        pair[0].tell(vernam_engine::Command::Disconnect { contact: "bob".to_owned() }).await;
+        pair[0].tell(Command::Disconnect { contact: "bob".to_owned() }).await;
         assert_eq!(pair[0].disconnected().await, None);
         assert_eq!(pair[1].disconnected().await, None);
     }
@@ -180,10 +180,12 @@ async fn a_call_under_aes_goes_on_when_the_network_is_back() {
 /// A call whose network is away for so long.
 async fn goes_on(seed: u64, suite: Suite, away: Duration) {
     let lab = Lab::new(seed);
-    let pair = lab.pair(setup(), setup());
+    // For some minutes of talk.
+    let mark = 512 << 10;
+    let pair = lab.pair(Setup { mark, ..setup() }, Setup { mark, ..setup() });
     let relay = Relay::to(pair[1].addr).await;
     pair[0].connect("bob", relay.addr).await;
-    filled(&pair, [MARK; 2]).await;
+    filled(&pair, [mark; 2]).await;
     let tapes = begin(&pair, suite, [Mouth::recorded("reader"), Mouth::recorded("commands")]).await;
     tapes[1].until_played(10).await;
     let words = [words(&pair[0]).await, words(&pair[1]).await];
@@ -201,6 +203,11 @@ async fn goes_on(seed: u64, suite: Suite, away: Duration) {
         person.called("that it goes on", |event| matches!(event, PhoneEvent::Answered { .. })).await;
     }
     let so_far = tapes.each_ref().map(Tape::packets_played);
+    // The stock is the one there was: nobody is asked for less before it is known.
+    for person in &pair {
+        let asked = |event: &Event| matches!(event, Event::Call { event: PhoneEvent::WeakerWanted, .. });
+        assert_eq!(person.count(asked), 0, "{}", person.name);
+    }
     for (tape, so_far) in tapes.iter().zip(so_far) {
         tape.until_played(so_far + 50).await;
     }
@@ -209,6 +216,7 @@ async fn goes_on(seed: u64, suite: Suite, away: Duration) {
     }
     pair[0].hang_up("bob", HangUpReason::HungUp).await;
     for person in &pair {
+        person.called("what was carried", |event| carries(event, |carried| carried.received > 50)).await;
         let (record, stats) = person.call_record().await;
         assert_eq!((record.reason, record.resumed >= 1), (HangUpReason::HungUp, true), "{record:?}");
         let stats = stats.expect("a call that was taken has statistics");
@@ -220,6 +228,111 @@ async fn goes_on(seed: u64, suite: Suite, away: Duration) {
     check(&tapes[1], &tapes[0]);
     assert_eq!(lab.vault.collected_twice(), 0);
     part(pair).await;
+}
+
+/// Whether this is the end of a call that carried so much.
+fn carries(event: &PhoneEvent, enough: impl Fn(&Carried) -> bool) -> bool {
+    matches!(event, PhoneEvent::Ended { carried: Some(carried), .. } if enough(carried))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_carried_nothing_says_so_at_its_end() {
+    let lab = Lab::new(87);
+    // No stock at all, and none to be had: the call is taken, and there is nothing to talk with.
+    let pair = lab.talking(frugal(), frugal()).await;
+    for person in &pair {
+        person.forget();
+    }
+    let tapes = [Tape::default(), Tape::default()];
+    pair[0].call("bob", Suite::Otp, tapes[0].head(Mouth::recorded("reader"))).await;
+    pair[1].answer("alice", tapes[1].head(Mouth::recorded("commands"))).await;
+    pair[0].called("the answer", |event| matches!(event, PhoneEvent::Answered { .. })).await;
+    pair[0].hang_up("bob", HangUpReason::HungUp).await;
+    for person in &pair {
+        person.called("that nothing was", |event| carries(event, |carried| *carried == Carried::default())).await;
+    }
+    // One that was never taken is another thing.
+    for person in &pair {
+        person.forget();
+    }
+    pair[0].call("bob", Suite::Otp, tapes[0].head(Mouth::recorded("reader"))).await;
+    pair[1].called("a ring", |event| matches!(event, PhoneEvent::Incoming { .. })).await;
+    pair[1].hang_up("alice", HangUpReason::Declined).await;
+    for (own, person) in pair.iter().enumerate() {
+        let is_end = |event: &PhoneEvent| {
+            matches!(event, PhoneEvent::Ended { carried: None, reason: HangUpReason::Declined, ours, by_contact }
+                if (*ours, *by_contact) == (own == 0, own == 0))
+        };
+        person.called("the end", is_end).await;
+    }
+    part(pair).await;
+}
+
+fn frugal() -> Setup {
+    Setup { mark: 0, ..setup() }
+}
+
+/// Has Alice take key from her KME until some is in her stock, and gives how many bytes she has then taken.
+async fn takes_key(lab: &Lab, alice: &Person) -> u64 {
+    lab.vault.set_max_key("alice", 256);
+    alice.tell(Command::SetMark { contact: "bob".to_owned(), bytes: 32 << 10 }).await;
+    alice.saw("key", |event| matches!(event, Event::Stock { outbound, .. } if outbound.available > 0)).await;
+    of_alice(lab)
+}
+
+/// A conversation that begins with the key that Alice had `taken` before, and takes none but its handshake's.
+async fn serves(lab: &Lab, pair: &[Person; 2], taken: u64) {
+    // The first handshake's key, and a block for the control stream.
+    let left = taken - (8 << 10) - (9 << 10);
+    pair[0].saw("the same key", |event| matches!(event, Event::Stock { usable, .. } if *usable >= left)).await;
+    let stock = pair[0].account("bob").await.outbound_stock.expect("a stock");
+    assert_eq!(stock.forfeited, 0, "{stock:?}");
+    assert_eq!(of_alice(lab), taken + (4 << 10), "this handshake's key alone");
+    assert_eq!(lab.vault.collected_twice(), 0);
+    pair[0].write("bob", "under it").await;
+    assert_eq!(pair[1].text().await, "under it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_that_a_kme_is_just_giving_when_a_conversation_ends_serves_the_next_one() {
+    let lab = Lab::new(88);
+    let pair = lab.talking(frugal(), frugal()).await;
+    lab.vault.delay_next_collection("bob", Duration::from_millis(1_500));
+    let taken = takes_key(&lab, &pair[0]).await;
+    for person in &pair {
+        person.forget();
+    }
+    pair[0].tell(Command::Disconnect { contact: "bob".to_owned() }).await;
+    for person in &pair {
+        assert_eq!(person.disconnected().await, None);
+        person.forget();
+    }
+    pair[0].connect("bob", pair[1].addr).await;
+    serves(&lab, &pair, taken).await;
+    part(pair).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn key_whose_announcement_was_lost_is_announced_again_in_the_next_conversation() {
+    let lab = Lab::new(89);
+    let pair = lab.pair(frugal(), frugal());
+    let relay = Relay::to(pair[1].addr).await;
+    pair[0].connect("bob", relay.addr).await;
+    filled(&pair, [0; 2]).await;
+    relay.cut();
+    let taken = takes_key(&lab, &pair[0]).await;
+    let [alice, bob] = pair;
+    alice.stop().await;
+    bob.forget();
+    let pair = [lab.start("alice", frugal()), bob];
+    pair[0].connect("bob", pair[1].addr).await;
+    serves(&lab, &pair, taken).await;
+    part(pair).await;
+}
+
+/// Bytes that Alice has taken from her KME.
+fn of_alice(lab: &Lab) -> u64 {
+    lab.vault.given().iter().filter(|key| key.master == "alice").map(|key| key.bytes.len() as u64).sum()
 }
 
 /// The words of a conversation that is in a call.
@@ -250,6 +363,10 @@ async fn two_who_dial_each_other_at_once_get_one_conversation() {
         }
         alice.text().await;
         bob.text().await;
+        for person in &pair {
+            let ends = person.count(|event| matches!(event, Event::Disconnected { .. }));
+            assert_eq!(ends, 0, "{}: the connection that lost is no news", person.name);
+        }
         part(pair).await;
     }
 }

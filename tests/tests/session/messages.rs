@@ -27,10 +27,8 @@ fn message() -> impl Strategy<Value = Message> {
         (call, on).prop_map(|(call, yes)| Message::RecordAnswer { call, yes }),
         call.prop_map(|call| Message::RecordStop { call }),
         (call, call, terms()).prop_map(|(was, call, terms)| Message::Resume { was, call, terms }),
-        (call, 0..=100_u8, any::<u16>()).prop_map(|(call, lost_percent, jitter_ms)| Message::Quality {
-            call,
-            lost_percent,
-            jitter_ms
+        (call, 0..=100_u8, any::<u16>(), any::<u8>()).prop_map(|(call, lost_percent, jitter_ms, burst_tenths)| {
+            Message::Quality { call, lost_percent, jitter_ms, burst_tenths }
         }),
     ]
 }
@@ -79,7 +77,10 @@ fn each_type_has_the_byte_that_the_protocol_gives_it() {
         (Message::RecordAnswer { call: 2, yes: true }, vec![25, 0, 0, 0, 2, 1]),
         (Message::RecordStop { call: 2 }, vec![26, 0, 0, 0, 2]),
         (Message::Resume { was: 2, call: 4, terms }, with_terms(&[27, 0, 0, 0, 2, 0, 0, 0, 4])),
-        (Message::Quality { call: 2, lost_percent: 7, jitter_ms: 300 }, vec![28, 0, 0, 0, 2, 7, 1, 44]),
+        (
+            Message::Quality { call: 2, lost_percent: 7, jitter_ms: 300, burst_tenths: 13 },
+            vec![28, 0, 0, 0, 2, 7, 1, 44, 13],
+        ),
     ] {
         assert_eq!(message.encode(), bytes, "{message:?}");
     }
@@ -91,7 +92,7 @@ fn what_makes_no_sense_is_refused() {
         &[19, 0, 0, 0, 2, 8][..],                                // a reason that there is not
         &[20, 0, 0, 0, 2, 2],                                    // neither yes nor no
         &[22, 0, 0, 0, 2, 0, 0, 0, 5, 9, 0, 0, 0, 1, 20, 0, 40], // an unknown suite
-        &[28, 0, 0, 0, 2, 101, 0, 0],                            // more than everything lost
+        &[28, 0, 0, 0, 2, 101, 0, 0, 10],                        // more than everything lost
         &[29, 0, 0, 0, 2],                                       // an unknown type
     ] {
         assert!(Message::decode(bytes).is_err(), "{bytes:?}");

@@ -239,6 +239,8 @@ pub enum Message {
         lost_percent: u8,
         /// Their jitter (RFC 3550, section 6.4.1), milliseconds.
         jitter_ms: u16,
+        /// How many of them are missing in a row, on average, in tenths of a packet; 255 also for more, 0 if none is.
+        burst_tenths: u8,
     },
     /// A file for you.
     FileOffer {
@@ -338,10 +340,11 @@ impl Message {
                 out.extend_from_slice(&call.to_be_bytes());
                 put_terms(&mut out, *terms);
             }
-            Self::Quality { call, lost_percent, jitter_ms } => {
+            Self::Quality { call, lost_percent, jitter_ms, burst_tenths } => {
                 put_u32(&mut out, 28, *call);
                 out.push(*lost_percent);
                 out.extend_from_slice(&jitter_ms.to_be_bytes());
+                out.push(*burst_tenths);
             }
             Self::FileOffer { transfer, terms } => {
                 put_u32(&mut out, 32, *transfer);
@@ -428,7 +431,7 @@ fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
         28 => {
             let (call, lost_percent) = (from.u32()?, from.u8()?);
             let lost_percent = Some(lost_percent).filter(|percent| *percent <= 100).ok_or(Malformed)?;
-            Message::Quality { call, lost_percent, jitter_ms: from.u16()? }
+            Message::Quality { call, lost_percent, jitter_ms: from.u16()?, burst_tenths: from.u8()? }
         }
         32 => {
             let (transfer, size, suite) = (from.u32()?, from.u64()?, read_suite(&mut from)?);

@@ -54,8 +54,9 @@ pub enum Output {
     Send(Vec<u8>),
     /// Get these keys by `dec_keys`, and hand their bytes, one after the other, to [`Session::handle_handshake_key`].
     FetchHandshakeKeys(Vec<AnnouncedKey>),
-    /// Both stocks reach differently far at the two sides: drop what the peer has not, so that the same positions hold
-    /// the same key. Our outbound stock first, then our inbound one.
+    /// Both stocks reach differently far at the two sides: bring them together, so that the same positions hold the same
+    /// key. Our outbound stock first, then our inbound one. Whole keys at or after `keep_to` of the outbound stock may be
+    /// kept, if they are announced again ([`Session::announce`]) before any other.
     Align {
         /// What to keep of our outbound stock.
         outbound: Alignment,
@@ -122,17 +123,24 @@ pub enum Output {
 pub struct Alignment {
     /// Everything before is spent or dropped.
     pub cursor: u64,
-    /// Everything from here on is dropped.
+    /// Everything from here on is dropped, or announced again.
     pub keep_to: u64,
-    /// Where the next key is appended.
+    /// Where the next key is appended at the earliest.
     pub end: u64,
 }
 
 impl Alignment {
-    /// The part that both `ours` and `theirs` have.
-    pub fn of(ours: StockReach, theirs: StockReach) -> Self {
+    /// Of our outbound stock, the part that the peer's inbound stock has too. What is new goes behind what either has.
+    pub fn of_outbound(ours: StockReach, theirs: StockReach) -> Self {
         let cursor = ours.cursor.max(theirs.cursor);
         Self { cursor, keep_to: ours.end.min(theirs.end).max(cursor), end: ours.end.max(theirs.end) }
+    }
+
+    /// Of our inbound stock, the part that the peer's outbound stock has too. Where ours ends the peer may go on: with
+    /// key that it has already, or with new key.
+    pub fn of_inbound(ours: StockReach, theirs: StockReach) -> Self {
+        let cursor = ours.cursor.max(theirs.cursor);
+        Self { cursor, keep_to: ours.end.min(theirs.end).max(cursor), end: ours.end.max(cursor) }
     }
 }
 

@@ -113,6 +113,12 @@ impl CodecSettings {
         Ok(Self { dred: self.dred, ..changed })
     }
 
+    /// The same settings with another encoder complexity, 0 (fast) to 10 (best).
+    pub fn with_complexity(self, complexity: u8) -> Result<Self> {
+        let changed = Self::new(self.bit_rate, self.frame, self.fec, self.expected_loss, complexity)?;
+        Ok(Self { dred: self.dred, ..changed })
+    }
+
     /// The same settings with another frame length.
     #[must_use]
     pub const fn with_frame(self, frame: FrameLength) -> Self {

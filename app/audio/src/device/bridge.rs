@@ -25,6 +25,9 @@ const HOLD: f32 = 64.0;
 /// What is left of the last sample of a broken-off sound after each further one: gone within 4 ms.
 const DECAY: f32 = 0.97;
 
+/// Below this all sound is silence for our purpose: 50 dB below full scale, the noise of a quiet room.
+const SILENT: u16 = 100;
+
 fn resampler(from: u32, to: u32, fixed: FixedAsync) -> Result<Async<f32>> {
     let filter = FILTER * usize::try_from(from.div_ceil(to.min(from))).unwrap_or(1);
     let mut parameters = SincInterpolationParameters::new(filter, WindowFunction::BlackmanHarris2);
@@ -159,7 +162,10 @@ impl Intake {
             }
         }
         if self.flowing {
-            let surplus = self.drift.observe(self.ring.slots(), pcm.len());
+            let mut surplus = self.drift.observe(self.ring.slots(), pcm.len());
+            if is_silent(pcm) {
+                surplus += self.drift.in_silence();
+            }
             self.skip(surplus);
         }
     }
@@ -262,6 +268,9 @@ impl Outlet {
             }
         } else {
             self.surplus += self.drift.observe(waiting, pcm.len());
+            if is_silent(pcm) {
+                self.surplus += self.drift.in_silence();
+            }
         }
         for part in pcm.chunks(CHUNK) {
             self.voice.fill(0.0);
@@ -293,6 +302,10 @@ impl Outlet {
     fn waiting(&self) -> usize {
         self.ring.buffer().capacity() - self.ring.slots()
     }
+}
+
+fn is_silent(pcm: &[i16]) -> bool {
+    pcm.iter().all(|sample| sample.unsigned_abs() < SILENT)
 }
 
 pub(super) fn to_i16(sample: f32) -> i16 {

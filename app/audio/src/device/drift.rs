@@ -36,6 +36,8 @@ const CALM: f64 = 10.0;
 const TOO_MUCH: f64 = 0.025;
 /// What lies more than this above the aim is thrown away even if it was there only for a moment, s.
 const FAR_TOO_MUCH: f64 = 0.300;
+/// What lies more than this above the aim is thrown away in silence, where nobody hears it, s.
+const TOO_MUCH_IN_SILENCE: f64 = 0.004;
 /// This long after a beginning, what is too much is thrown away at once, s: a device may take a while to start, and
 /// sound piles up meanwhile.
 const SETTLING: f64 = 0.75;
@@ -158,6 +160,25 @@ impl DriftController {
             self.seen[0] = None;
         }
         0
+    }
+
+    /// The sound is silence now: how many samples of the ring to throw away. At full sound the speed would take half a
+    /// minute to get rid of what a stall of some milliseconds left behind.
+    pub(super) fn in_silence(&mut self) -> usize {
+        let surplus = self.error();
+        // The running piece may have only just begun.
+        let known = self.seen[1..].iter().all(Option::is_some);
+        if !known || surplus <= TOO_MUCH_IN_SILENCE {
+            return 0;
+        }
+        self.forget();
+        count(surplus * self.rate)
+    }
+
+    /// How far the lowest rest is above the aim, s.
+    fn error(&self) -> f64 {
+        let (low, high) = self.extremes();
+        low / self.rate - (self.rest + (high - low) / self.rate * OF_SWING)
     }
 
     /// A frame's time of so many samples at 48 kHz went by in which the ring was too empty to take from.

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::bridge::{Intake, Outlet};
 use super::manager;
-use super::{Choice, HandsetEvent, MAX_EVENTS, Part, Ringer};
-use crate::process::{Meter, Processing, Processor};
+use super::stand_in::Offers;
+use super::{Choice, HandsetEvent, MAX_EVENTS, Part, Ringer, StandIn};
+use crate::process::{Fader, Meter, Processing, Processor};
 use crate::tone::ToneKind;
 use crate::{FrameLength, Result, SAMPLE_RATE, error::DeviceError};
 
@@ -60,6 +61,8 @@ pub struct DeviceFlow {
 pub struct Handset {
     shared: Arc<Shared>,
     intake: Taken<Intake>,
+    /// Takes the edge off where a microphone is closed.
+    edge: Fader,
     outlet: Taken<Outlet>,
     processor: Processor,
     processing: u8,
@@ -81,6 +84,7 @@ impl Handset {
         let shared = Arc::new(Shared {
             choices: Mutex::new(Choices { microphone: settings.microphone, speaker: settings.speaker }),
             names: Mutex::default(),
+            offers: Offers::default(),
             ringer: Ringer::telling(settings.ringer, Arc::clone(&events)),
             events,
             microphone: Slot::default(),
@@ -105,6 +109,7 @@ impl Handset {
         let handset = Self {
             shared,
             intake: Taken::default(),
+            edge: Fader::default(),
             outlet: Taken::default(),
             processor,
             processing,
@@ -117,7 +122,11 @@ impl Handset {
 
     /// The next frame of the person's voice: silence while no microphone is open. Once a frame's time; never waits.
     pub fn capture(&mut self, pcm: &mut [i16]) {
+        let before = self.intake.version;
         let current = self.intake.sync(&self.shared.microphone);
+        if self.intake.version != before {
+            self.edge.cut();
+        }
         let confirmed = self.shared.confirmed.load(Ordering::Acquire);
         let unconfirmed = if confirmed == self.confirmed.0 { self.confirmed.1 + pcm.len() } else { 0 };
         self.confirmed = (confirmed, unconfirmed);
@@ -128,6 +137,7 @@ impl Handset {
             }
             None => pcm.fill(0),
         }
+        self.edge.pass(pcm, true);
         let processing = self.shared.processing.load(Ordering::Relaxed);
         if processing != self.processing {
             self.processing = processing;
@@ -181,6 +191,24 @@ impl HandsetControl {
         self.shared.poke();
     }
 
+    /// The microphone that could stand in for the chosen one, while that is asked ([`HandsetEvent::Offered`]).
+    pub fn offer(&self) -> Option<StandIn> {
+        self.shared.offers.standing()
+    }
+
+    /// Answers whether the microphone of this id may stand in for the chosen one. The answer holds until the chosen one
+    /// is back, which is then used without a question, or until another is chosen. After a no there is silence, and
+    /// this one is not offered again meanwhile.
+    ///
+    /// False where this one is not, or no longer, offered: then nothing changes.
+    pub fn confirm_stand_in(&self, id: &str, take: bool) -> bool {
+        let offered = self.shared.offers.answer(id, take);
+        if offered {
+            self.shared.poke();
+        }
+        offered
+    }
+
     /// Switches the processing of the voice.
     pub fn process(&self, processing: Processing) {
         self.shared.processing.store(pack(processing), Ordering::Relaxed);
@@ -220,6 +248,8 @@ impl HandsetControl {
 pub(super) struct Shared {
     pub(super) choices: Mutex<Choices>,
     pub(super) names: Mutex<Names>,
+    /// What is asked about a microphone that could stand in.
+    pub(super) offers: Offers,
     pub(super) events: Arc<Events>,
     pub(super) microphone: Slot<Intake>,
     pub(super) speaker: Slot<Outlet>,

@@ -6,27 +6,25 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 
 use super::bridge::{Intake, Outlet};
+use super::connection::{Connection, Retry, beside, gave_up};
 use super::handset::{Shared, lock};
 use super::pick::{Pick, pick};
+use super::stand_in::{Absence, Instead};
 use super::stream::Health;
-use super::system::{Listed, Listing, System};
-use super::{Choice, HandsetEvent, Part};
-use crate::{Error, Result};
+use super::system::{Listed, System};
+use super::{Choice, DeviceInfo, HandsetEvent, Part, StandIn};
+use crate::Result;
 
 /// How often the devices are looked at. No sound system that we know of says it through cpal.
 const LOOK: Duration = Duration::from_millis(200);
-/// How often where looking costs much: ALSA asks the kernel for every card, and moves no stream.
-const SLOW_LOOK: Duration = Duration::from_secs(2);
 /// A device that neither takes nor gives sound for this long does not work.
 const STALL: Duration = Duration::from_secs(3);
-/// Time until the second attempt to open; doubles up to [`LONGEST_RETRY`].
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-/// The longest time between attempts.
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// A loudspeaker that is closed plays on for so long: what it has, then the fade to silence instead of a click.
+const LINGER: Duration = Duration::from_millis(100);
 /// A device that worked for this long is tried again at once.
 const WORKED: Duration = Duration::from_secs(10);
 
@@ -46,6 +44,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
     manager.microphone.close(shared);
     manager.speaker.close(shared);
+    shared.offers.withdraw(&shared.events);
 }
 
 struct Manager<'a> {
@@ -74,82 +73,6 @@ impl Manager<'_> {
         if self.microphone.open.is_some() {
             self.shared.confirmed.fetch_add(1, Ordering::Release);
         }
-    }
-}
-
-/// The way to the sound system, made again after it restarted.
-#[derive(Default)]
-struct Connection {
-    system: Option<Arc<System>>,
-    connecting: Option<Receiver<Result<Arc<System>>>>,
-    listing: Option<(Instant, Arc<Listing>)>,
-    retry: Retry,
-}
-
-impl Connection {
-    /// The devices as they are, or were a moment ago; none while it is not known. An error once the system is gone.
-    fn look(&mut self, now: Instant) -> Result<Option<(Arc<System>, Arc<Listing>)>> {
-        if self.system.is_none() && !self.connect(now)? {
-            return Ok(None);
-        }
-        let Some(system) = self.system.clone() else { return Ok(None) };
-        if let Some((when, listing)) = &self.listing
-            && !system.lists_quickly()
-            && now.duration_since(*when) < SLOW_LOOK
-        {
-            return Ok(Some((system, Arc::clone(listing))));
-        }
-        match system.list() {
-            Ok(listing) => {
-                let listing = Arc::new(listing);
-                self.listing = Some((now, Arc::clone(&listing)));
-                Ok(Some((system, listing)))
-            }
-            Err(error) => {
-                system.broken();
-                self.system = None;
-                self.listing = None;
-                Err(error)
-            }
-        }
-    }
-
-    /// Whether there is a connection now.
-    fn connect(&mut self, now: Instant) -> Result<bool> {
-        let Some(connecting) = &self.connecting else {
-            if self.retry.is_due(now) {
-                self.retry.tried(now);
-                self.connecting = Some(beside(System::connection));
-            }
-            return Ok(false);
-        };
-        let result = match connecting.try_recv() {
-            Ok(result) => result,
-            Err(TryRecvError::Empty) => return Ok(false),
-            Err(TryRecvError::Disconnected) => Err(gave_up()),
-        };
-        self.connecting = None;
-        self.system = Some(result?);
-        self.retry = Retry::default();
-        Ok(true)
-    }
-}
-
-/// When to try again.
-#[derive(Default)]
-struct Retry {
-    at: Option<Instant>,
-    pause: Duration,
-}
-
-impl Retry {
-    fn is_due(&self, now: Instant) -> bool {
-        self.at.is_none_or(|at| now >= at)
-    }
-
-    fn tried(&mut self, now: Instant) {
-        self.pause = (self.pause * 2).clamp(FIRST_RETRY, LONGEST_RETRY);
-        self.at = Some(now + self.pause);
     }
 }
 
@@ -207,22 +130,41 @@ struct Port {
     retry: Retry,
     /// Whether the person knows that it does not work.
     told: bool,
+    /// What the chosen one is called, once it was seen.
+    chosen_name: Option<String>,
+    /// The chosen microphone is away.
+    absence: Absence,
+    /// With no choice made: the id of the one that was in use and is gone.
+    gone: Option<String>,
+}
+
+/// What a port is to do now.
+enum Way<'a> {
+    Use { device: &'a Listed, stands_in: bool },
+    Ask(&'a Listed),
+    Silence,
+    Off,
+    Missing,
 }
 
 impl Port {
     fn new(part: Part) -> Self {
-        Self { part, choice: None, open: None, opening: None, retry: Retry::default(), told: false }
+        Self {
+            part,
+            choice: None,
+            open: None,
+            opening: None,
+            retry: Retry::default(),
+            told: false,
+            chosen_name: None,
+            absence: Absence::default(),
+            gone: None,
+        }
     }
 
     fn turn(&mut self, shared: &Arc<Shared>, system: &Arc<System>, choice: &Choice, devices: &[Listed], now: Instant) {
         if self.choice.as_ref() != Some(choice) {
-            self.choice = Some(choice.clone());
-            self.opening = None;
-            self.retry = Retry::default();
-            self.told = false;
-            if self.part == Part::Microphone {
-                self.close(shared);
-            }
+            self.choose(shared, choice);
         }
         if let Some(open) = &mut self.open
             && let Some(why) = open.trouble(devices, now)
@@ -232,22 +174,76 @@ impl Port {
             }
             self.lose(shared, why);
         }
-        match pick(choice, devices) {
-            Pick::Off => {
+        let way = self.way(shared, choice, devices, now);
+        if self.part == Part::Microphone && !matches!(way, Way::Ask(_)) {
+            shared.offers.withdraw(&shared.events);
+        }
+        match way {
+            Way::Off => {
                 self.opening = None;
                 self.close(shared);
             }
-            Pick::Missing if self.open.is_none() => {
+            Way::Missing if self.open.is_none() => {
                 let why = match self.part {
                     Part::Microphone => "there is no microphone; what a loudspeaker plays is taken only if chosen",
                     Part::Speaker | Part::Ringer => "there is no loudspeaker",
                 };
                 self.tell_lost(shared, "default", why.to_owned());
             }
-            Pick::Missing => {}
-            Pick::Device { device, stands_in } => self.want(shared, system, device, stands_in, now),
+            Way::Missing => {}
+            Way::Use { device, stands_in } => self.want(shared, system, device, stands_in, now),
+            Way::Ask(_) | Way::Silence => {
+                let name = self.chosen_name.clone().unwrap_or_else(|| id_of(choice).to_owned());
+                self.opening = None;
+                self.close(shared);
+                self.tell_lost(shared, &name, "it is not there".to_owned());
+                if let Way::Ask(Listed { info, .. }) = way {
+                    let stand_in = StandIn { id: info.id.clone(), name: info.name.clone(), instead_of: name };
+                    shared.offers.offer(stand_in, &shared.events);
+                }
+            }
         }
         self.take_opened(shared, now);
+    }
+
+    /// Begins anew with another choice.
+    fn choose(&mut self, shared: &Shared, choice: &Choice) {
+        self.choice = Some(choice.clone());
+        self.opening = None;
+        self.retry = Retry::default();
+        self.told = false;
+        self.chosen_name = None;
+        self.gone = None;
+        if self.part == Part::Microphone {
+            self.absence.over();
+            shared.offers.withdraw(&shared.events);
+            self.close(shared);
+        }
+    }
+
+    fn way<'a>(&mut self, shared: &Shared, choice: &Choice, devices: &'a [Listed], now: Instant) -> Way<'a> {
+        self.gone = self.gone.take().filter(|gone| devices.iter().all(|device| device.info.id != *gone));
+        match pick(choice, devices) {
+            Pick::Off => Way::Off,
+            Pick::Missing => Way::Missing,
+            Pick::Default(device) => Way::Use { device, stands_in: self.gone.is_some() },
+            Pick::Chosen(device) => {
+                self.absence.over();
+                self.chosen_name = Some(device.info.name.clone());
+                Way::Use { device, stands_in: false }
+            }
+            Pick::Away { other } if self.part == Part::Microphone => {
+                if let Some((id, take)) = shared.offers.take_answer() {
+                    self.absence.answer(id, take);
+                }
+                match self.absence.look(other, devices, now) {
+                    Instead::Use(device) => Way::Use { device, stands_in: true },
+                    Instead::Ask(device) => Way::Ask(device),
+                    Instead::Wait => Way::Silence,
+                }
+            }
+            Pick::Away { other } => other.map_or(Way::Missing, |device| Way::Use { device, stands_in: true }),
+        }
     }
 
     /// Sees to it that this device is open.
@@ -313,6 +309,10 @@ impl Port {
     fn no_system(&mut self, shared: &Shared, why: &str) {
         self.opening = None;
         self.retry = Retry::default();
+        self.absence.system_lost();
+        if self.part == Part::Microphone {
+            shared.offers.withdraw(&shared.events);
+        }
         if self.choice == Some(Choice::Off) {
             return;
         }
@@ -323,7 +323,10 @@ impl Port {
     }
 
     fn lose(&mut self, shared: &Shared, why: String) {
-        let Some(name) = self.open.as_ref().map(|open| open.device.info.name.clone()) else { return };
+        let Some(DeviceInfo { id, name, .. }) = self.open.as_ref().map(|open| open.device.info.clone()) else { return };
+        if self.choice == Some(Choice::Default) {
+            self.gone.get_or_insert(id);
+        }
         self.close(shared);
         self.tell_lost(shared, &name, why);
     }
@@ -346,8 +349,12 @@ impl Port {
                 lock(&shared.names).speaker = None;
             }
         }
+        let lingers = if self.part == Part::Microphone { Duration::ZERO } else { LINGER };
         // A sound system that hangs may not let go of a stream for long.
-        drop(beside(move || drop(keep)));
+        drop(beside(move || {
+            std::thread::sleep(lingers);
+            drop(keep);
+        }));
     }
 }
 
@@ -362,21 +369,9 @@ fn open(system: &Arc<System>, part: Part, device: &Listed, health: Arc<Health>) 
     Ok(Opened { end, health: output.health, keep: output.keep })
 }
 
-/// Runs something in a thread of its own, which wakes this one when it is done.
-fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
-    let (done, result) = sync_channel(1);
-    let asking = std::thread::current();
-    let run = move || {
-        let _ = done.send(work());
-        asking.unpark();
-    };
-    if let Err(error) = std::thread::Builder::new().name("sound-open".to_owned()).spawn(run) {
-        // Then nothing is ever received, which the one who waits takes for a failure.
-        tracing::warn!(%error, "no thread for a sound device");
+fn id_of(choice: &Choice) -> &str {
+    match choice {
+        Choice::Id(id) => id,
+        Choice::Default | Choice::Off => "default",
     }
-    result
-}
-
-fn gave_up() -> Error {
-    crate::error::DeviceError::NoSoundSystem { reason: "its library gave up".to_owned() }.into()
 }

@@ -17,11 +17,15 @@
 //!  manager thread: lists the devices, opens, closes, watches; never touches sound
 //! ```
 //!
+//! A microphone that was chosen and is gone is not replaced without asking: another is offered, and nothing is heard
+//! until the person says yes.
+//!
 //! Devices are opened as they are: own rate, own channels, own sample format. The audio thread takes no lock,
 //! allocates nothing and writes no log: it moves samples between the device and the ring, and counts.
 
 mod bridge;
 mod choice;
+mod connection;
 mod drift;
 mod handset;
 mod manager;
@@ -32,6 +36,7 @@ mod pick;
 mod pulse;
 mod ringer;
 mod speaker;
+mod stand_in;
 mod stream;
 mod system;
 #[cfg(test)]
@@ -45,7 +50,7 @@ mod tests;
 
 pub use self::handset::{DeviceFlow, Handset, HandsetControl, HandsetSettings, HandsetStatus};
 pub use self::microphone::Microphone;
-pub use self::part::{Choice, HandsetEvent, MAX_EVENTS, Part};
+pub use self::part::{Choice, HandsetEvent, MAX_EVENTS, Part, StandIn};
 pub use self::ringer::Ringer;
 pub use self::speaker::Speaker;
 use self::system::{Listed, Listing, System};

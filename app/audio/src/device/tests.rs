@@ -191,6 +191,51 @@ fn after_a_stall_the_delay_comes_back() {
 }
 
 #[test]
+fn what_a_short_stall_left_behind_goes_in_silence() {
+    let mut controller = DriftController::new(48_000);
+    let aim = controller.aim();
+    let watch = |controller: &mut DriftController, fill: usize| {
+        for _ in 0..3 * FRAMES_PER_SECOND {
+            let _at_the_beginning = controller.observe(fill, FRAME);
+        }
+    };
+    watch(&mut controller, aim);
+    assert_eq!(controller.in_silence(), 0, "nothing is too much");
+    watch(&mut controller, aim + 150);
+    assert_eq!(controller.in_silence(), 0, "it is not worth a seam");
+    watch(&mut controller, aim + 720);
+    let surplus = controller.in_silence();
+    assert!((700..=720).contains(&surplus), "{surplus}");
+    assert_eq!(controller.in_silence(), 0, "once");
+}
+
+/// A loudspeaker whose ring holds 20 ms too much from the third second on, after 4 s of sound of this peak.
+fn waits_after_a_stall(peak: f64) -> f64 {
+    let (sink, mut source) = ring(48_000);
+    let mut outlet = Outlet::new(sink, 48_000).unwrap();
+    let (mut at, mut waited) = (0_u32, 0);
+    for frame in 0..10 * FRAMES_PER_SECOND {
+        let pcm: Vec<i16> =
+            (at..).map(|at| (peak * (TAU * 997.0 * f64::from(at) / 48_000.0).sin()) as i16).take(FRAME).collect();
+        at += FRAME as u32;
+        outlet.give(&pcm);
+        waited = source.slots();
+        let stalls = (300..302).contains(&frame);
+        for _ in 0..if stalls { 0 } else { FRAME } {
+            let _dry = source.pop();
+        }
+    }
+    (waited - FRAME) as f64 / 48.0
+}
+
+#[test]
+fn a_stalls_delay_is_gone_soon_where_it_is_silent_and_no_sound_is_cut() {
+    let (silent, loud) = (waits_after_a_stall(50.0), waits_after_a_stall(PEAK));
+    println!("7 s after a stall of 20 ms there wait {silent:.1} ms in silence, {loud:.1} ms in sound");
+    assert!(silent < 9.0 && loud > 12.0 && loud < 27.0, "{silent} {loud}");
+}
+
+#[test]
 fn the_aim_rises_with_gaps_and_sinks_again() {
     let mut controller = DriftController::new(48_000);
     let first = controller.aim();

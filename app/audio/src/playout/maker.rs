@@ -1,6 +1,6 @@
 //! Makes sound by decisions: the same decisions over the same packets make the same sound, in a call and in a replay.
 
-use crate::codec::VoiceDecoder;
+use crate::codec::{DecoderEffort, VoiceDecoder};
 use crate::stretch::{self, Splice};
 use crate::{FrameLength, Result, SAMPLE_RATE};
 
@@ -23,8 +23,8 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    pub(super) fn new(frame: FrameLength) -> Result<Self> {
-        Ok(Self { decoder: VoiceDecoder::new(frame)?, frame, concealed: 0 })
+    pub(super) fn new(frame: FrameLength, effort: DecoderEffort) -> Result<Self> {
+        Ok(Self { decoder: VoiceDecoder::with_effort(frame, effort)?, frame, concealed: 0 })
     }
 
     pub(super) fn packet(&mut self, packet: &[u8], sound: &mut Vec<i16>) -> Result<()> {

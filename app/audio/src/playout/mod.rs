@@ -18,7 +18,7 @@ use std::time::Duration;
 
 pub use self::log::{Decision, MAX_LOGGED_DECISIONS, PlayoutLog};
 use self::maker::{Maker, splice};
-use crate::codec::has_recovery;
+use crate::codec::{DecoderEffort, has_recovery};
 use crate::error::CodecError;
 use crate::jitter::{Adjustment, JitterBuffer, JitterSettings, JitterStats, Later, Playout, Pushed};
 use crate::stretch::{ENOUGH, Ear, LONGEST_PIECE, Splice, Way};
@@ -83,10 +83,15 @@ pub struct PlayoutDecoder {
 impl PlayoutDecoder {
     /// An empty buffer and a decoder in its first state.
     pub fn new(settings: JitterSettings) -> Result<Self> {
+        Self::with_effort(settings, DecoderEffort::default())
+    }
+
+    /// The same with another effort of the decoder.
+    pub fn with_effort(settings: JitterSettings, effort: DecoderEffort) -> Result<Self> {
         let frame = settings.frame();
         Ok(Self {
             jitter: JitterBuffer::new(settings),
-            maker: Maker::new(frame)?,
+            maker: Maker::new(frame, effort)?,
             sound: Vec::with_capacity(2 * HISTORY + ENOUGH + 4 * frame.samples()),
             played: 0,
             ear: Ear::default(),
@@ -296,7 +301,7 @@ fn mend(maker: &mut Maker, seq: u32, later: Later<'_>, ask_first: bool, sound: &
 /// packets. At its end it may be longer by what was decoded and not yet pulled.
 pub fn replay<'a>(frame: FrameLength, log: &PlayoutLog, packet: impl Fn(u32) -> Option<&'a [u8]>) -> Result<Vec<i16>> {
     let packet = |seq| packet(seq).ok_or(Error::MissingPacket { seq });
-    let mut maker = Maker::new(frame)?;
+    let mut maker = Maker::new(frame, DecoderEffort::default())?;
     let mut sound = Vec::new();
     for (index, decision) in log.decisions().iter().enumerate() {
         let fits = match *decision {

@@ -28,6 +28,7 @@
 //! earlier.
 
 mod activity;
+mod fader;
 mod meter;
 mod slot;
 mod stages;
@@ -37,7 +38,7 @@ use std::time::Duration;
 
 use self::slot::{BLOCK, Block, Slot};
 use self::stages::{EchoCanceller, GainControl, HighPass, NoiseSuppressor};
-pub use self::{activity::VoiceActivity, meter::Meter};
+pub use self::{activity::VoiceActivity, fader::Fader, meter::Meter};
 use crate::{FrameLength, Result};
 
 /// What the high-pass filter adds to the way of speech. Measured (`tests/room.rs`), as the others.

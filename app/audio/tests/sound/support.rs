@@ -298,6 +298,22 @@ impl Call {
         self.until_event("loss", |event| matches!(event, HandsetEvent::Lost { part: of, .. } if *of == part));
     }
 
+    /// Goes on until this microphone offers itself, and forgets the events up to then; its id, and what was heard.
+    pub(crate) fn until_offer(&mut self, name: &str, instead_of: &str) -> (String, Vec<i16>) {
+        let wanted = |event: &HandsetEvent| match event {
+            HandsetEvent::Offered { part: Part::Microphone, id, name: offered, instead_of: away }
+                if offered == name && away == instead_of =>
+            {
+                Some(id.clone())
+            }
+            _ => None,
+        };
+        let heard = self.until("offer", |call| call.events.iter().any(|event| wanted(event).is_some()));
+        let place = self.events.iter().position(|event| wanted(event).is_some()).unwrap();
+        let id = self.events.drain(..=place).next_back().and_then(|event| wanted(&event)).unwrap();
+        (id, heard)
+    }
+
     fn until_event(&mut self, what: &str, wanted: impl Fn(&HandsetEvent) -> bool) {
         self.until(what, |call| call.events.iter().any(&wanted));
         let place = self.events.iter().position(wanted).unwrap();

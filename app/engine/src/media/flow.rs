@@ -210,3 +210,49 @@ impl Ears {
         all
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vernam_key::{Material, SecretBytes};
+    use vernam_session::{Exporter, FlowContext, Role};
+
+    use super::*;
+
+    const FRAME: u16 = 40;
+
+    fn flow() -> (OutFlow, mpsc::Receiver<Input>) {
+        let terms = CallTerms { suite: Suite::Otp, bit_rate: 16_000, frame_ms: 20, packet_len: FRAME };
+        let context = FlowContext { session_id: [1; 16], sender: Role::Initiator, flow: FlowId::of::<Voice>(2) };
+        let sealer = VoiceSealer::new(context, terms.suite, usize::from(FRAME), &Exporter::new([2; 32])).unwrap();
+        let (inputs, received) = mpsc::channel(8);
+        (OutFlow::new(2, terms, sealer, inputs), received)
+    }
+
+    fn block() -> KeyBlock<Outbound> {
+        let pad = SecretBytes::from_vec(vec![7; voice_pad_len(usize::from(FRAME), 1)]);
+        let flow = FlowId::of::<Voice>(2);
+        KeyBlock { flow, generation: 0, suite: Suite::Otp, first_seq: 0, material: Material::from_source(pad) }
+    }
+
+    #[test]
+    fn the_first_key_is_waited_for_while_a_stock_is_being_filled() {
+        let (mut flow, _received) = flow();
+        let start = Duration::from_secs(100);
+        assert!(!flow.gives_up(start), "it has been asked for");
+        flow.no_key();
+        assert!(!flow.gives_up(start));
+        assert!(!flow.gives_up(start + FIRST_KEY_PATIENCE.saturating_sub(Duration::from_millis(1))));
+        assert!(flow.gives_up(start + FIRST_KEY_PATIENCE));
+        // Stock came: it is asked for anew, and the first no counts on.
+        flow.new_stock();
+        assert!(!flow.gives_up(start + FIRST_KEY_PATIENCE));
+    }
+
+    #[test]
+    fn a_call_whose_key_is_used_up_does_not_wait() {
+        let (mut flow, _received) = flow();
+        flow.install(block()).unwrap();
+        flow.no_key();
+        assert!(flow.gives_up(Duration::from_secs(100)));
+    }
+}

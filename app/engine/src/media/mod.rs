@@ -6,15 +6,18 @@
 
 mod flow;
 mod gate;
+#[cfg(test)]
+mod tests;
 mod watch;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
-use vernam_audio::process::Meter;
+use vernam_audio::process::{Fader, Meter};
 use vernam_audio::tone::{ToneKind, ToneSource};
 use vernam_audio::{CodecSettings, Decision, FrameLength, JitterSettings, PlayoutDecoder, VoiceEncoder};
 use vernam_key::{Inbound, Outbound, Voice};
@@ -24,8 +27,8 @@ use vernam_session::{CallTerms, FlowId, KeyBlock, KeyError, Message, Refusal, Su
 pub(crate) use self::flow::VoiceFlow;
 use self::flow::{Ears, OutFlow};
 use self::gate::Gate;
-use self::watch::{Change, Reports, Watch};
-use crate::command::{CallProposal, Tape, VoiceIo};
+use self::watch::{Change, Counts, Report, Reports, Watch};
+use crate::command::{CallProposal, Effort, Tape, VoiceIo};
 use crate::event::CallStats;
 use crate::limits::TICK;
 use crate::peer::Input;
@@ -60,6 +63,7 @@ pub(crate) enum MediaInput {
     /// How our voice arrives at the contact's.
     Quality {
         lost_percent: u8,
+        burst_tenths: u8,
     },
     /// The connection is away: keep everything until there is another flow.
     Wait,
@@ -119,6 +123,11 @@ pub(crate) struct Media {
     notes: MediaNotes,
     epoch: std::time::Instant,
     frame: FrameLength,
+    /// What is played at a time: a frame, or a whole part of it.
+    step: FrameLength,
+    /// Steps of the running frame that have passed.
+    passed: usize,
+    effort: Effort,
     encoder: VoiceEncoder,
     playout: PlayoutDecoder,
     connection: Option<Connection>,
@@ -131,6 +140,8 @@ pub(crate) struct Media {
     said: Vec<i16>,
     heard: Vec<i16>,
     beep: Vec<i16>,
+    /// One step of what is heard, with the tone of a recording.
+    played: Vec<i16>,
     packet: Vec<u8>,
     datagram: Vec<u8>,
     /// Whether a key was ever installed: capture begins with the first.
@@ -139,6 +150,8 @@ pub(crate) struct Media {
     waiting: bool,
     decisions: Vec<Decision>,
     hearing: bool,
+    /// Takes the edges off where hearing begins and ends.
+    ear: Fader,
     gate: Gate,
     meter: Meter,
     recording: Option<Recording>,
@@ -147,6 +160,8 @@ pub(crate) struct Media {
     /// The shell was told that the call must end.
     failed: bool,
     newest: Option<u32>,
+    /// How often packets were missing when the next one came.
+    gaps: u64,
     /// The connection was away since the newest packet: what is missing up to the next one was never on its way here.
     outage: bool,
     transit: Option<i128>,
@@ -159,9 +174,12 @@ pub(crate) struct Media {
 impl Media {
     /// Fails where the codec cannot be made.
     pub(crate) fn new(parts: MediaParts) -> Result<Self, vernam_audio::Error> {
-        let MediaParts { call, terms, codec, io, notes, transmit, talk, epoch } = parts;
+        let MediaParts { call, terms, codec, mut io, notes, transmit, talk, epoch } = parts;
         let frame = codec.frame();
-        let playout = PlayoutDecoder::new(JitterSettings::standard(frame))?;
+        let step = io.step(frame);
+        let step = if frame.samples().is_multiple_of(step.samples()) { step } else { frame };
+        let effort = io.effort();
+        let playout = PlayoutDecoder::with_effort(JitterSettings::standard(frame), effort.decoder())?;
         let taken_at = epoch.elapsed();
         let stats = CallStats { playout: playout.stats(), ..CallStats::of(terms) };
         Ok(Self {
@@ -169,7 +187,10 @@ impl Media {
             notes,
             epoch,
             frame,
-            encoder: VoiceEncoder::new(codec)?,
+            step,
+            passed: 0,
+            encoder: VoiceEncoder::new(effort.encoder(codec)?)?,
+            effort,
             playout,
             connection: None,
             out: None,
@@ -179,12 +200,14 @@ impl Media {
             said: vec![0; frame.samples()],
             heard: vec![0; frame.samples()],
             beep: vec![0; frame.samples()],
+            played: vec![0; step.samples()],
             packet: vec![0; codec.packet_len()],
             datagram: Vec::with_capacity(2_048),
             began: false,
             waiting: false,
             decisions: Vec::new(),
             hearing: false,
+            ear: Fader::default(),
             gate: Gate::new(frame, transmit, talk),
             meter: Meter::new(),
             recording: None,
@@ -192,6 +215,7 @@ impl Media {
             reports: Reports::default(),
             failed: false,
             newest: None,
+            gaps: 0,
             outage: false,
             transit: None,
             stats,
@@ -203,8 +227,8 @@ impl Media {
 
     /// Runs until it is told to stop, and says how the call went.
     pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<MediaInput>) -> Box<CallStats> {
-        // The fixed clock of the call: a packet a frame, whatever is said.
-        let mut clock = interval(self.frame.duration());
+        // The fixed clock of the call: a packet a frame, whatever is said. What is heard may go in smaller steps.
+        let mut clock = interval(self.step.duration());
         clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut connected = false;
         loop {
@@ -219,7 +243,7 @@ impl Media {
                     }
                     Some(input) => self.input(input),
                 },
-                _ = clock.tick() => self.frame(),
+                _ = clock.tick() => self.step(),
                 datagram = read(connection.as_ref()), if connected => match datagram {
                     Some(datagram) => self.receive(&datagram),
                     None => connected = false,
@@ -249,8 +273,9 @@ impl Media {
             MediaInput::Record(tape) => {
                 self.recording = tape.map(|tape| Recording { tape, beep: ToneSource::new(ToneKind::Recording) });
             }
-            MediaInput::Quality { lost_percent } => {
+            MediaInput::Quality { lost_percent, burst_tenths } => {
                 self.stats.lost_at_contact_percent = lost_percent;
+                self.stats.burst_at_contact = f32::from(burst_tenths) / 10.0;
                 if let Err(error) = self.encoder.hint_loss(lost_percent) {
                     tracing::warn!(%error, "the encoder takes no loss hint");
                 }
@@ -283,6 +308,8 @@ impl Media {
             && let Some(out) = &mut self.out
         {
             let _asked_for_otherwise = out.sealer.skip_to(self.next_seq);
+            // Whoever was to say whether it may go on without key was asked before the outage.
+            out.told_over = false;
         }
     }
 
@@ -338,9 +365,34 @@ impl Media {
         self.failed = self.failed || self.notes.tell(MediaNote::Failed { call, why });
     }
 
-    /// One frame's time has passed.
-    fn frame(&mut self) {
+    /// One step's time has passed.
+    fn step(&mut self) {
         let now = self.now();
+        if self.passed == 0 {
+            self.say(now);
+        }
+        let begin = self.passed * self.step.samples();
+        let part = begin..begin + self.step.samples();
+        self.passed = (self.passed + 1) % (self.frame.samples() / self.step.samples());
+        match self.playout.pull(now, &mut self.heard[part.clone()]) {
+            Ok(decisions) => {
+                self.decisions.clear();
+                self.decisions.extend_from_slice(decisions);
+                self.play(now, part);
+            }
+            Err(error) => {
+                self.heard[part].fill(0);
+                tracing::warn!(%error, "a frame could not be decoded");
+            }
+        }
+        if now.saturating_sub(self.ticked_at) >= TICK {
+            self.ticked_at = now;
+            self.tick(now);
+        }
+    }
+
+    /// One frame's time has passed: what was said is sent.
+    fn say(&mut self, now: Duration) {
         self.ears.retire(now);
         self.supply_key(now);
         if self.began {
@@ -352,18 +404,6 @@ impl Media {
                 tracing::warn!(%error, "a frame could not be coded");
             }
         }
-        match self.playout.pull(now, &mut self.heard) {
-            Ok(decisions) => {
-                self.decisions.clear();
-                self.decisions.extend_from_slice(decisions);
-                self.play(now);
-            }
-            Err(error) => tracing::warn!(%error, "a frame could not be decoded"),
-        }
-        if now.saturating_sub(self.ticked_at) >= TICK {
-            self.ticked_at = now;
-            self.tick(now);
-        }
     }
 
     /// The tone that says that the call is recorded, for this frame.
@@ -374,16 +414,19 @@ impl Media {
         }
     }
 
-    fn play(&mut self, now: Duration) {
-        if !self.hearing {
-            self.heard.fill(0);
-        }
+    /// Plays this part of the frame.
+    fn play(&mut self, now: Duration, part: Range<usize>) {
+        let heard = &mut self.heard[part.clone()];
+        self.ear.pass(heard, self.hearing);
+        self.played.copy_from_slice(heard);
         if let Some(recording) = &mut self.recording {
-            recording.tape.lock().unwrap_or_else(PoisonError::into_inner).write(&self.said, &self.heard);
-            mix(&mut self.heard, &self.beep);
+            if part.end == self.said.len() {
+                recording.tape.lock().unwrap_or_else(PoisonError::into_inner).write(&self.said, &self.heard);
+            }
+            mix(&mut self.played, &self.beep[part]);
         }
-        self.stats.heard_dbfs = self.meter.push(&self.heard);
-        self.io.play(&self.heard);
+        self.stats.heard_dbfs = self.meter.push(&self.played);
+        self.io.play(&self.played);
         for decision in &self.decisions {
             self.io.played(*decision, now);
         }
@@ -412,14 +455,18 @@ impl Media {
     fn take_over(&mut self, number: u32) {
         let Some(next) = self.next.take() else { return };
         self.stats.sent_under = next.terms.suite;
-        if let Some(proposal) = CallProposal::of(next.terms)
-            && proposal.codec != *self.encoder.settings()
+        let codec = CallProposal::of(next.terms).map(|proposal| self.effort.encoder(proposal.codec));
+        if let Some(codec) = codec
+            && codec.as_ref().ok() != Some(self.encoder.settings())
         {
-            if let Err(error) = self.encoder.change(proposal.codec) {
-                tracing::warn!(%error, "the new terms' codec cannot be made");
-                return self.fail("its codec could not be set up");
+            let changed = codec.and_then(|codec| self.encoder.change(codec).map(|()| codec));
+            match changed {
+                Ok(codec) => self.packet = vec![0; codec.packet_len()],
+                Err(error) => {
+                    tracing::warn!(%error, "the new terms' codec cannot be made");
+                    return self.fail("its codec could not be set up");
+                }
             }
-            self.packet = vec![0; proposal.codec.packet_len()];
         }
         self.next_seq = number;
         self.out = Some(next);
@@ -492,6 +539,8 @@ impl Media {
             self.stats.away += u64::from(seq - newest - 1);
             // Over an outage that only we have noticed something still comes now and then.
             self.outage = self.waiting;
+        } else {
+            self.gaps += u64::from(seq - newest > 1);
         }
         self.newest = Some(seq);
     }
@@ -525,10 +574,11 @@ impl Media {
             }
         }
         let numbers = self.due_so_far();
-        if let (Some((lost_percent, jitter_ms)), Some(out)) =
-            (self.reports.due(self.ears.accepted(), numbers, self.stats.jitter, now), &self.out)
-        {
-            let _full = out.tell(Input::Say(Message::Quality { call: out.call, lost_percent, jitter_ms }));
+        let counts = Counts { accepted: self.ears.accepted(), numbers, gaps: self.gaps };
+        if let (Some(report), Some(out)) = (self.reports.due(counts, self.stats.jitter, now), &self.out) {
+            let Report { lost_percent, jitter_ms, burst_tenths } = report;
+            let quality = Message::Quality { call: out.call, lost_percent, jitter_ms, burst_tenths };
+            let _full = out.tell(Input::Say(quality));
         }
         self.fill_stats();
         // Gauges may be missed when the application is slow; the next one is a fifth of a second away.
@@ -545,6 +595,7 @@ impl Media {
         self.stats.received_under = self.ears.suite;
         self.stats.missing = self.due_so_far().saturating_sub(self.stats.received);
         self.stats.lost_percent = self.reports.lost_percent;
+        self.stats.burst = f32::from(self.reports.burst_tenths) / 10.0;
         self.stats.refused = self.ears.refused();
         self.stats.playout = self.playout.stats();
         if let Some(connection) = &self.connection {

@@ -13,16 +13,23 @@ use super::{Input, Peer};
 use crate::event::Event;
 use crate::limits::{MIN_STOCK_KEY, SOURCE_PAUSE, SOURCE_POLL};
 use crate::source::{Room, SourceError};
+use crate::stocks::Unmatched;
 
 /// Where the filling stands.
 #[derive(Default)]
 pub(super) struct Fill {
     /// The source has been asked and has not answered.
     asking: bool,
+    /// The source was asked for keys and has not answered.
+    taking: bool,
+    /// What an earlier conversation left unmatched, until this one stands.
+    pub(super) unmatched: Vec<Unmatched>,
     /// Keys were announced up to this position and the peer has not said that it has them all.
     pub(super) announced_to: Option<u64>,
     /// Announcements of the peer whose keys are still to be collected, in order; the first is being.
     pub(super) collecting: VecDeque<(u64, Vec<AnnouncedKey>)>,
+    /// At most so many bytes are asked for at a time, after the source said no to more.
+    appetite: Appetite,
     /// Not to be asked again before.
     not_before: Duration,
     /// What the source last said no with.
@@ -31,7 +38,40 @@ pub(super) struct Fill {
     alarm: bool,
 }
 
+/// How much to ask a source for at a time.
+///
+/// What a KME counts as available may not all be there to take: the newest block of a link can have arrived at one end
+/// and not at the other. Whoever asks for everything would be refused again and again. So a no halves what is asked
+/// for next, and a yes doubles it.
+#[derive(Default)]
+struct Appetite {
+    /// Bytes of the request that is under way.
+    asked: u64,
+    /// Bytes, if the source said no of late.
+    most: Option<u64>,
+}
+
+impl Appetite {
+    /// What is asked for of what is wanted, bytes.
+    fn of(&self, want: u64) -> u64 {
+        self.most.map_or(want, |most| want.min(most))
+    }
+
+    fn refused(&mut self) {
+        self.most = Some((self.asked / 2).max(1));
+    }
+
+    fn given(&mut self) {
+        self.most = self.most.map(|most| most.saturating_mul(2));
+    }
+}
+
 impl Fill {
+    /// Whether a source is just giving keys.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.taking || !self.collecting.is_empty()
+    }
+
     pub(super) fn pause(&mut self, now: Duration, retry_after: Option<Duration>) {
         self.not_before = now + retry_after.unwrap_or(SOURCE_PAUSE).clamp(SOURCE_PAUSE, SOURCE_PAUSE * 10);
     }
@@ -61,8 +101,11 @@ impl Peer {
                 self.watch_link(&room).await;
                 let have = self.stocks.status().0.available;
                 let want = self.settings.outbound_mark.saturating_sub(have);
-                match portion(want, &room) {
-                    Some((number, len)) => self.take_from_source(number, len),
+                match portion(self.fill.appetite.of(want), &room) {
+                    Some((number, len)) => {
+                        self.fill.appetite.asked = u64::from(number) * u64::from(len);
+                        self.take_from_source(number, len);
+                    }
                     None => {
                         self.fill.asking = false;
                         self.fill.not_before = now + SOURCE_POLL;
@@ -78,7 +121,8 @@ impl Peer {
         }
     }
 
-    fn take_from_source(&self, number: u32, len: u32) {
+    fn take_from_source(&mut self, number: u32, len: u32) {
+        self.fill.taking = true;
         let (source, contact, inputs) =
             (Arc::clone(&self.shared.source), Arc::clone(&self.contact), self.inputs.clone());
         tokio::spawn(async move {
@@ -89,10 +133,13 @@ impl Peer {
 
     pub(super) async fn handle_fresh(&mut self, keys: Result<Vec<StockKey>, SourceError>) {
         let now = self.now();
-        self.fill.asking = false;
+        (self.fill.asking, self.fill.taking) = (false, false);
         let keys = match keys {
             Ok(keys) => keys,
             Err(error) => {
+                if error.refused {
+                    self.fill.appetite.refused();
+                }
                 self.fill.pause(now, error.retry_after);
                 self.fill.refusal = Some(error.reason);
                 self.tell_source(self.fill.refusal.clone(), None).await;
@@ -100,6 +147,7 @@ impl Peer {
             }
         };
         self.fill.refusal = None;
+        self.fill.appetite.given();
         if keys.is_empty() {
             return self.fill.pause(now, None);
         }
@@ -115,6 +163,29 @@ impl Peer {
                 self.account.lost += len;
                 self.fill.pause(now, None);
                 self.warn(format!("keys could not be put into the store: {error}")).await;
+            }
+        }
+    }
+
+    /// Announces first what the peer never got: it was taken from our KME, and waits for the peer at the other one.
+    pub(super) fn announce_again(&mut self) {
+        let now = self.now();
+        for run in std::mem::take(&mut self.fill.unmatched) {
+            self.fill.announced_to = Some(run.end());
+            self.session.announce(run.start, &run.keys, now);
+        }
+    }
+
+    /// Keys came when the conversation was over: the next one announces them.
+    pub(super) async fn late_fresh(&mut self, keys: Result<Vec<StockKey>, SourceError>) {
+        self.fill.taking = false;
+        let Ok(keys) = keys else { return };
+        let len: u64 = keys.iter().map(|key| key.bytes.len() as u64).sum();
+        match self.stocks.with(move |pair| pair.outbound.append(keys)).await {
+            Ok(_) => self.account.stocked_outbound += len,
+            Err(error) => {
+                self.account.lost += len;
+                tracing::info!(contact = %self.contact, %error, "key that came late could not be kept");
             }
         }
     }
@@ -188,6 +259,30 @@ mod tests {
         assert_eq!(portion(5_000_000, &room(700, 1, 8_192)), Some((1, 700)));
         assert_eq!(portion(5_000_000, &room(100, 1, 8_192)), None, "too little to be worth its announcement");
         assert_eq!(portion(0, &room(50_000_000, 1, 8_192)), None);
+    }
+
+    /// A link's newest block has arrived at our KME and not yet at the other: it counts it, and cannot give it.
+    #[test]
+    fn who_is_refused_asks_for_less_and_then_for_more_again() {
+        let (counted, there, mut appetite) = (94_048, 60_000, Appetite::default());
+        let mut refusals = 0;
+        loop {
+            let (number, len) = portion(appetite.of(4_000_000), &room(counted, 1, 8_192)).unwrap();
+            appetite.asked = u64::from(number) * u64::from(len);
+            if appetite.asked <= there {
+                break;
+            }
+            appetite.refused();
+            refusals += 1;
+            assert!(refusals < 3, "asked for {} of {there}", appetite.asked);
+        }
+        appetite.given();
+        assert!(appetite.of(4_000_000) > 60_000 && appetite.of(4_000_000) < counted);
+        for _ in 0..100 {
+            appetite.refused();
+            appetite.asked = appetite.of(4_000_000);
+        }
+        assert!(portion(appetite.of(4_000_000), &room(counted, 1, 8_192)).is_some(), "it never stops asking");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use vernam_store::{SpentOn, StockKey};
 use super::{Input, Peer};
 use crate::limits::{HANDSHAKE_KEY, MIN_HANDSHAKE_KEY};
 use crate::source::{KeySource, SourceError};
+use crate::stocks::usable_run;
 
 /// Keys for the handshake, and their bytes one after the other.
 pub(super) async fn for_handshake(
@@ -99,24 +100,7 @@ impl Peer {
     }
 
     pub(super) async fn handle_announced(&mut self, start: u64, keys: Result<Vec<StockKey>, SourceError>) {
-        let stored = match keys {
-            Ok(keys) => {
-                let len: u64 = keys.iter().map(|key| key.bytes.len() as u64).sum();
-                let appended = self.stocks.with(move |pair| {
-                    pair.inbound.advance_end_to(start)?;
-                    pair.inbound.append(keys)
-                });
-                match appended.await {
-                    Ok(range) if range.start == start => {
-                        self.account.stocked_inbound += len;
-                        Ok(())
-                    }
-                    Ok(_) => Err("the two stocks have come apart".to_owned()),
-                    Err(error) => Err(error.to_string()),
-                }
-            }
-            Err(error) => Err(error.reason),
-        };
+        let stored = self.store_announced(start, keys).await;
         if let Err(why) = &stored {
             self.warn(format!("key from {} could not be collected: {why}", self.contact)).await;
         }
@@ -124,6 +108,32 @@ impl Peer {
         self.session.handle_stock_fetched(start, stored.is_ok(), now);
         self.fill.collecting.pop_front();
         self.collect_next();
+    }
+
+    async fn store_announced(&mut self, start: u64, keys: Result<Vec<StockKey>, SourceError>) -> Result<(), String> {
+        let keys = keys.map_err(|error| error.reason)?;
+        let len: u64 = keys.iter().map(|key| key.bytes.len() as u64).sum();
+        let appended = self.stocks.with(move |pair| {
+            pair.inbound.advance_end_to(start)?;
+            pair.inbound.append(keys)
+        });
+        match appended.await {
+            Ok(range) if range.start == start => {
+                self.account.stocked_inbound += len;
+                Ok(())
+            }
+            Ok(_) => Err("the two stocks have come apart".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// Announced keys came when the conversation was over. The peer learns of them in the next one; what it announced
+    /// besides is still at the KME.
+    pub(super) async fn late_announced(&mut self, start: u64, keys: Result<Vec<StockKey>, SourceError>) {
+        self.fill.collecting.clear();
+        if let Err(why) = self.store_announced(start, keys).await {
+            tracing::info!(contact = %self.contact, why, "key that came late could not be kept");
+        }
     }
 
     pub(super) async fn drop_outbound(&mut self, start: u64) {
@@ -141,7 +151,7 @@ impl Peer {
         let slot = if flow.purpose == vernam_key::File::CODE { Some(1) } else { self.voices.slot_of(flow) };
         let taken = self.stocks.with(move |pair| {
             let status = pair.outbound.status();
-            let (len, usable) = (u64::from(len), through.saturating_sub(status.cursor).min(status.contiguous));
+            let (len, usable) = (u64::from(len), usable_run(pair.outbound.as_ref(), through));
             let len = match shorten(len, usable, slot) {
                 Some(len) => len,
                 // A gap ends the run at hand. What is left before it is given up for the key behind it, which the peer has.
@@ -207,4 +217,61 @@ fn purpose_name(flow: FlowId) -> &'static str {
 /// Bytes of pad that one voice packet needs, where that is what is taken.
 pub(super) fn voice_slot(suite: Suite, packet_len: u16) -> Option<u64> {
     (suite == Suite::Otp).then(|| u64::from(packet_len) + VOICE_OTP_TAG_LEN as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use vernam_key::KeyId;
+
+    use super::*;
+    use crate::source::{Reply, Room};
+
+    /// A source with so many bytes left, in keys of at most so many.
+    struct Source {
+        available: u64,
+        max_key: u32,
+        max_keys: u32,
+    }
+
+    impl KeySource for Source {
+        fn room<'a>(&'a self, _contact: &'a str) -> Reply<'a, Room> {
+            let Self { available, max_key, max_keys } = *self;
+            Box::pin(async move { Ok(Room { available, max_key, min_key: 1, max_keys, link: None }) })
+        }
+
+        fn take<'a>(&'a self, _contact: &'a str, number: u32, bytes: u32) -> Reply<'a, Vec<StockKey>> {
+            assert!(number <= self.max_keys && bytes <= self.max_key, "{number} keys of {bytes} bytes");
+            let key = move |at: u32| {
+                let id = KeyId::from_bytes(u128::from(at).to_be_bytes());
+                StockKey { id, bytes: SecretBytes::from_vec(vec![1; bytes as usize]) }
+            };
+            Box::pin(async move { Ok((0..number).map(key).collect()) })
+        }
+
+        fn collect<'a>(&'a self, _contact: &'a str, _ids: &'a [KeyId]) -> Reply<'a, Vec<StockKey>> {
+            Box::pin(async move { Ok(Vec::new()) })
+        }
+    }
+
+    /// How many keys, and how many bytes together.
+    async fn handshake(available: u64, max_key: u32, max_keys: u32) -> (usize, usize) {
+        let (names, material) = for_handshake(&Source { available, max_key, max_keys }, "bob").await.unwrap();
+        assert_eq!(names.iter().map(|key| key.len as usize).sum::<usize>(), material.len());
+        (names.len(), material.len())
+    }
+
+    #[tokio::test]
+    async fn a_source_that_is_short_gives_a_smaller_handshake_key() {
+        assert_eq!(handshake(1 << 20, 8_192, 128).await, (1, 8_192));
+        assert_eq!(handshake(8_191, 8_192, 128).await, (1, 4_096), "half of it leaves something for the stock");
+        assert_eq!(handshake(4_096, 8_192, 128).await, (1, 4_096));
+    }
+
+    #[tokio::test]
+    async fn short_keys_become_a_smaller_handshake_key_of_many() {
+        assert_eq!(handshake(1 << 20, 1_024, 128).await, (4, 4_096));
+        assert_eq!(handshake(1 << 20, 32, 128).await, (128, 4_096));
+        assert_eq!(handshake(1 << 20, 32, 50).await, (128, 4_096), "in several requests");
+        assert_eq!(handshake(1 << 20, 16, 128).await, (128, 2_048), "as many as may be named");
+    }
 }

@@ -77,8 +77,10 @@ pub(super) struct Call {
     pub(super) dry: bool,
     /// The shortest time of talk announced, seconds.
     pub(super) warned: u64,
-    /// Whether the person was asked for weaker terms.
+    /// Whether the person was asked for weaker terms, since they last changed or the connection last went away.
     pub(super) weaker_wanted: bool,
+    /// Whether that was neither answered nor has lapsed.
+    pub(super) weaker_open: bool,
     pub(super) recorder: Recorder,
     pub(super) consent: Consent,
     pub(super) suites: Vec<Suite>,
@@ -108,6 +110,7 @@ impl Call {
             dry: false,
             warned: u64::MAX,
             weaker_wanted: false,
+            weaker_open: false,
             recorder: Recorder::default(),
             consent: Consent::default(),
             suites: Vec::new(),

@@ -4,9 +4,9 @@ use vernam_session::{CallTerms, HangUpReason, Message, Suite};
 
 use super::Phone;
 use super::call::{Ask, Phase};
-use super::limits::{TALK_WARNINGS, WEAKER_BELOW};
+use super::limits::{ENOUGH_AGAIN, TALK_WARNINGS, WEAKER_BELOW};
 use super::terms::{fits, weaker};
-use super::types::{Output, PhoneEvent, Policy};
+use super::types::{Output, PhoneEvent, Policy, Question};
 
 impl Phone {
     /// The person wants other terms.
@@ -16,6 +16,8 @@ impl Phone {
         let Some(call) = self.calls.get_mut(contact).filter(|call| call.flows()) else {
             return self.refuse(contact, format!("no call with {contact} is on: its terms cannot be changed"));
         };
+        // Whoever wants less has said so.
+        call.weaker_open &= !weaker(terms.suite, call.terms.suite);
         if let Some(question) = call.question {
             // Both want less protection at once: that is a yes.
             if !weaker(question.terms.suite, terms.suite) {
@@ -57,6 +59,9 @@ impl Phone {
         if wished || !weaker(terms.suite, call.terms.suite) {
             self.send(contact, Message::ChangeAnswer { new, yes: true });
             self.go_over(contact, new, terms);
+        } else if call.away.is_some() {
+            // Whoever waits for the connection is asked nothing.
+            self.send(contact, Message::ChangeAnswer { new, yes: false });
         } else {
             call.question = Some(Ask { new, terms, at: now });
             self.tell(contact, PhoneEvent::ChangeAsked { terms });
@@ -80,6 +85,31 @@ impl Phone {
         }
     }
 
+    /// The person says nothing: that is a no.
+    pub(super) fn change_lapses(&mut self, contact: &str) {
+        self.tell(contact, PhoneEvent::Lapsed { question: Question::Change });
+        self.answer_change(contact, false);
+    }
+
+    /// The connection goes away: whatever the person is asked is asked no longer. The contact gets its no if `live`.
+    pub(super) fn questions_lapse(&mut self, contact: &str, live: bool) {
+        let Some(call) = self.calls.get_mut(contact) else { return };
+        let change = call.question.take();
+        // Whether there is pad once it is back, the sound will tell again.
+        call.dry &= change.is_none();
+        let weaker = std::mem::take(&mut call.weaker_open);
+        call.weaker_wanted = false;
+        let record = call.consent.put_off();
+        if let Some(Ask { new, .. }) = change.filter(|_| live) {
+            self.send(contact, Message::ChangeAnswer { new, yes: false });
+        }
+        let lapsed =
+            [change.map(|_| Question::Change), weaker.then_some(Question::Weaker), record.then_some(Question::Record)];
+        for question in lapsed.into_iter().flatten() {
+            self.tell(contact, PhoneEvent::Lapsed { question });
+        }
+    }
+
     /// The contact answers the person.
     pub(super) fn change_answered(&mut self, contact: &str, new: u32, yes: bool) {
         let Some(call) = self.calls.get_mut(contact) else { return };
@@ -99,7 +129,7 @@ impl Phone {
     fn go_over(&mut self, contact: &str, number: u32, terms: CallTerms) {
         let Some(call) = self.calls.get_mut(contact) else { return };
         (call.number_before, call.number, call.terms) = (Some(call.number), number, terms);
-        (call.dry, call.warned, call.weaker_wanted) = (false, u64::MAX, false);
+        (call.dry, call.warned, call.weaker_wanted, call.weaker_open) = (false, u64::MAX, false, false);
         if call.flows() {
             call.note_suite();
             self.put(Output::Change { contact: contact.to_owned(), call: number, terms });
@@ -110,17 +140,28 @@ impl Phone {
     /// How long the pad lasts.
     pub(super) fn talk_left(&mut self, contact: &str, seconds: u64) {
         let policy = self.contact(contact).policy;
-        let less = Suite::ALL.into_iter().any(|suite| suite != Suite::Otp && self.is_allowed(contact, suite));
+        let less = policy != Policy::OtpOnly
+            && Suite::ALL.into_iter().any(|suite| suite != Suite::Otp && self.is_allowed(contact, suite));
         let Some(call) = self.calls.get_mut(contact).filter(|call| call.flows() && call.terms.suite == Suite::Otp)
         else {
             return;
         };
-        let due = TALK_WARNINGS.into_iter().filter(|limit| seconds <= *limit).min();
-        let due = due.filter(|due| *due < call.warned);
+        let reached = TALK_WARNINGS.into_iter().filter(|limit| seconds <= *limit).min();
+        let enough = seconds >= ENOUGH_AGAIN;
+        if enough {
+            // It may become little once more.
+            (call.warned, call.weaker_wanted) = (call.warned.max(reached.unwrap_or(u64::MAX)), false);
+        }
+        let lapses = (enough || !less) && std::mem::take(&mut call.weaker_open);
+        let due = reached.filter(|due| *due < call.warned);
         call.warned = due.unwrap_or(call.warned);
         let nobody_asked = call.asked.is_none() && call.question.is_none() && !call.weaker_wanted;
-        let wanted = seconds < WEAKER_BELOW && nobody_asked && policy != Policy::OtpOnly && less;
+        let wanted = seconds < WEAKER_BELOW && nobody_asked && less;
         call.weaker_wanted |= wanted;
+        call.weaker_open |= wanted;
+        if lapses {
+            self.tell(contact, PhoneEvent::Lapsed { question: Question::Weaker });
+        }
         if due.is_some() {
             self.tell(contact, PhoneEvent::TalkLeft { seconds });
         }

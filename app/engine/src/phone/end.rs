@@ -8,7 +8,7 @@ use super::Phone;
 use super::call::{Call, Phase};
 use super::limits::{BUSY_FOR, ENDED_FOR};
 use super::talk::numbered;
-use super::types::{Output, PhoneEvent, Tone};
+use super::types::{Carried, Output, PhoneEvent, Tone};
 
 impl Phone {
     /// The person ends, declines or cancels. Declining is what it is, whatever the person calls it.
@@ -55,7 +55,8 @@ impl Phone {
         if call.phase == Phase::Talking {
             self.put(Output::Stop { contact: contact.to_owned() });
         }
-        self.tell(contact, PhoneEvent::Ended { reason, by_contact });
+        let carried = call.answered.map(|_since| Carried::default());
+        self.tell(contact, PhoneEvent::Ended { reason, by_contact, ours: call.ours, carried });
         self.passing = ending_tone(&call, reason, by_contact)
             .map_or(self.passing, |(tone, length)| Some((tone, self.now + length)));
         self.note(contact, call, reason, by_contact);

@@ -22,3 +22,5 @@ pub(super) const MAX_SUITES: usize = 32;
 pub(super) const TALK_WARNINGS: [u64; 4] = [300, 60, 30, 10];
 /// Seconds of talk left below which the person is asked for weaker terms.
 pub(super) const WEAKER_BELOW: u64 = 60;
+/// Seconds of talk from which on that is not asked any longer.
+pub(super) const ENOUGH_AGAIN: u64 = 120;

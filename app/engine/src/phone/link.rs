@@ -27,11 +27,15 @@ impl Phone {
     /// The contact cannot be reached.
     pub(super) fn lost(&mut self, contact: &str) {
         self.contact(contact).up = false;
-        self.send_away(contact);
+        self.send_away(contact, true);
     }
 
-    fn send_away(&mut self, contact: &str) {
+    /// `live` says whether what is sent now may still reach the contact in the conversation that the call is in.
+    fn send_away(&mut self, contact: &str, live: bool) {
         let now = self.now;
+        if self.calls.get(contact).is_some_and(|call| call.away.is_none()) {
+            self.questions_lapse(contact, live);
+        }
         let Some(call) = self.calls.get_mut(contact).filter(|call| call.away.is_none()) else { return };
         call.away = Some(now);
         if call.phase == Phase::Talking {
@@ -73,13 +77,14 @@ impl Phone {
             Phase::Talking => {
                 call.resumed = call.resumed.saturating_add(1);
                 self.start(contact);
+                self.ask_record_again(contact);
             }
         }
     }
 
     /// A new conversation stands. Numbers of the earlier one mean nothing in it.
     pub(super) fn established(&mut self, contact: &str, suites: Vec<Suite>, number: u32) {
-        self.send_away(contact);
+        self.send_away(contact, false);
         let now = self.now;
         let known = self.contact(contact);
         (known.up, known.suites) = (true, Some(suites));

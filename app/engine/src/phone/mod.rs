@@ -23,6 +23,9 @@
 //!   if its person hung up meanwhile, it says so. The other side waits for that, for a bounded time.
 //! - Each wait has an end (`Call::due`), at which the call is over.
 //!
+//! What the person is asked is open until it is answered, until [`PhoneEvent::Lapsed`], or until what it was about is
+//! over; while the connection is away nothing is asked.
+//!
 //! What is sent and heard, the tone that plays, whether the recording is written and whether the contact is dialled are
 //! not kept as states of their own: they follow from the calls, and what changed is said after each input.
 
@@ -48,7 +51,8 @@ use vernam_session::{HangUpReason, Message, Suite};
 use self::call::{Call, Due};
 use self::link::Farewell;
 pub use self::types::{
-    CallRecord, CallState, CallView, Input, Output, PhoneEvent, PhoneSettings, Policy, Tone, Transmit,
+    CallRecord, CallState, CallView, Carried, Input, Output, PhoneEvent, PhoneSettings, Policy, Question, Tone,
+    Transmit,
 };
 
 /// One person's telephone.
@@ -156,7 +160,7 @@ impl Phone {
             match due {
                 Due::Answer => self.end(&contact, HangUpReason::NoAnswer, false),
                 Due::Resume => self.end(&contact, HangUpReason::Lost, false),
-                Due::Question => self.answer_change(&contact, false),
+                Due::Question => self.change_lapses(&contact),
                 Due::Dry => self.end(&contact, HangUpReason::KeyUsedUp, false),
             }
         }

@@ -10,7 +10,7 @@ use super::Phone;
 use super::call::Phase;
 use super::limits::MAX_RECORD_ASKS;
 use super::talk::numbered;
-use super::types::PhoneEvent;
+use super::types::{PhoneEvent, Question};
 
 /// We record.
 #[derive(Debug, Default)]
@@ -35,7 +35,9 @@ pub(super) struct Recorder {
 #[expect(clippy::struct_excessive_bools, reason = "independent things that are so or not")]
 pub(super) struct Consent {
     /// Whether the person is being asked.
-    asking: bool,
+    pub(super) asking: bool,
+    /// Whether the person will be asked once the connection is back.
+    later: bool,
     /// Whether the person said yes.
     pub(super) given: bool,
     /// Whether the person said no, and the contact may not have heard it.
@@ -66,7 +68,14 @@ impl Recorder {
 impl Consent {
     /// A new conversation begins. A question that is open comes again.
     pub(super) fn forget_conversation(&mut self) {
-        (self.asking, self.again) = (false, true);
+        (self.asking, self.later, self.again) = (false, false, true);
+    }
+
+    /// The connection goes away: the question waits until it is back. Whether there was one.
+    pub(super) fn put_off(&mut self) -> bool {
+        let asking = std::mem::take(&mut self.asking);
+        self.later |= asking;
+        asking
     }
 }
 
@@ -125,15 +134,26 @@ impl Phone {
     /// The contact wants to record.
     pub(super) fn record_asked(&mut self, contact: &str, number: u32) {
         let Some(call) = self.talking(contact, number) else { return };
-        let (number, consent) = (call.number, &mut call.consent);
+        let (number, away, consent) = (call.number, call.away.is_some(), &mut call.consent);
         let told_again = std::mem::take(&mut consent.again);
         let declined = std::mem::take(&mut consent.declined);
         if consent.given {
             self.send(contact, Message::RecordAnswer { call: number, yes: true });
         } else if told_again && declined {
             self.send(contact, Message::RecordAnswer { call: number, yes: false });
+        } else if away {
+            consent.later = true;
         } else if !consent.asking {
             consent.asking = true;
+            self.tell(contact, PhoneEvent::RecordAsked);
+        }
+    }
+
+    /// The connection is back: the person is asked what had to wait for it.
+    pub(super) fn ask_record_again(&mut self, contact: &str) {
+        let Some(call) = self.calls.get_mut(contact) else { return };
+        if std::mem::take(&mut call.consent.later) {
+            call.consent.asking = true;
             self.tell(contact, PhoneEvent::RecordAsked);
         }
     }
@@ -144,9 +164,15 @@ impl Phone {
         let (number, consent) = (call.number, &mut call.consent);
         (consent.again, consent.declined) = (false, false);
         let asking = std::mem::take(&mut consent.asking);
+        let later = std::mem::take(&mut consent.later);
         let given = std::mem::take(&mut consent.given);
-        if asking || given {
+        if asking || later || given {
             self.send(contact, Message::RecordAnswer { call: number, yes: false });
+        }
+        if asking {
+            self.tell(contact, PhoneEvent::Lapsed { question: Question::Record });
+        }
+        if given {
             self.tell(contact, PhoneEvent::Recorded { ours: false, on: false });
         }
     }

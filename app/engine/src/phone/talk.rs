@@ -12,9 +12,12 @@ impl Phone {
         let Some(call) = self.calls.get_mut(contact) else { return };
         call.sound = (false, false);
         call.note_suite();
-        let (number, terms) = (call.number, call.terms);
+        let (number, terms, held) = (call.number, call.terms, call.held);
         self.put(Output::Start { contact: contact.to_owned(), call: number, terms });
         self.tell(contact, PhoneEvent::Answered { terms });
+        if held {
+            self.tell(contact, PhoneEvent::HeldHere { on: true });
+        }
     }
 
     /// The person holds a call, or goes on with it.
@@ -40,8 +43,13 @@ impl Phone {
     pub(super) fn hold_one(&mut self, contact: &str, on: bool) {
         let Some(call) = self.calls.get_mut(contact).filter(|call| call.held != on) else { return };
         call.held = on;
-        if let Some(call) = numbered(call) {
+        let (number, taken) = (numbered(call), call.phase == Phase::Talking);
+        if let Some(call) = number {
             self.send(contact, Message::Hold { call, on });
+        }
+        // One that is just being taken is told of as held once it is.
+        if taken {
+            self.tell(contact, PhoneEvent::HeldHere { on });
         }
     }
 

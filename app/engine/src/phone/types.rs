@@ -282,17 +282,18 @@ pub enum PhoneEvent {
     },
     /// It rings at the contact's.
     Ringing,
-    /// The call is taken, or goes on after a reconnect. A question about terms that is still open has lapsed.
+    /// The call is taken, or goes on after a reconnect. If we hold it, [`Self::HeldHere`] follows; a wish to record that
+    /// the person had not answered before the reconnect is asked again.
     Answered {
         /// What was agreed.
         terms: CallTerms,
     },
-    /// The terms are others from now on.
+    /// The terms are others from now on. Questions about them are settled.
     Changed {
         /// Which.
         terms: CallTerms,
     },
-    /// The contact asks for terms that protect less; answer with [`Input::AnswerChange`].
+    /// The contact asks for terms that protect less; answer with [`Input::AnswerChange`], or it lapses.
     ChangeAsked {
         /// Which.
         terms: CallTerms,
@@ -306,8 +307,21 @@ pub enum PhoneEvent {
     },
     /// The pad will soon be used up: may the call go on under AES? Answer with [`Input::Change`] or not at all.
     WeakerWanted,
+    /// What the person was asked is not asked any longer: the contact took its wish back, nobody answered in time, there
+    /// is pad again, or the connection went away. [`Self::Ended`] and [`Self::Changed`] settle questions without this,
+    /// and so does the person's own answer.
+    Lapsed {
+        /// What was asked.
+        question: Question,
+    },
     /// The contact holds the call, or goes on.
     Held {
+        /// Whether it is held.
+        on: bool,
+    },
+    /// We hold the call, or go on with it: because the person said so, or because another call is heard instead. Told
+    /// while the connection is away too, and again after [`Self::Answered`] where it is so.
+    HeldHere {
         /// Whether it is held.
         on: bool,
     },
@@ -316,8 +330,7 @@ pub enum PhoneEvent {
         /// Whether it is off.
         on: bool,
     },
-    /// The contact wants to record; answer with [`Input::AnswerRecord`]. [`Self::Recorded`] with `on: false`
-    /// takes the question back.
+    /// The contact wants to record; answer with [`Input::AnswerRecord`]. It waits until it lapses.
     RecordAsked,
     /// The call is recorded, here (`ours`) or at the contact's, or no longer.
     Recorded {
@@ -331,17 +344,47 @@ pub enum PhoneEvent {
     /// The connection is away; the call waits for it.
     Reconnecting,
     /// The call is over, or came to nothing.
+    ///
+    /// Who is to be named follows from `reason`. With [`HangUpReason::NoAnswer`] it is who was called, the contact where
+    /// `ours` and else we, whoever of the two gave up waiting. With [`HangUpReason::Busy`],
+    /// [`HangUpReason::NotDisturbed`], [`HangUpReason::Declined`] and [`HangUpReason::HungUp`] it is who ended the call,
+    /// the contact where `by_contact` and else we. With all others it is nobody.
     Ended {
         /// Why.
         reason: HangUpReason,
         /// Whether the contact ended it.
         by_contact: bool,
+        /// Whether we had called.
+        ours: bool,
+        /// What was carried; `None` if the call was never taken. A [`Phone`](super::Phone) counts nothing and says zero;
+        /// whoever runs it fills this in.
+        carried: Option<Carried>,
     },
     /// What was asked for cannot be done, in plain words.
     Refused {
         /// Why.
         why: String,
     },
+}
+
+/// What the person is asked about a running call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Question {
+    /// May it go on under the contact's weaker terms ([`PhoneEvent::ChangeAsked`])?
+    Change,
+    /// May it go on under AES once the pad is used up ([`PhoneEvent::WeakerWanted`])?
+    Weaker,
+    /// May the contact record ([`PhoneEvent::RecordAsked`])?
+    Record,
+}
+
+/// How much a call carried while it lasted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Carried {
+    /// Voice packets sealed and sent.
+    pub sent: u64,
+    /// Voice packets that came and were genuine. If there was none, nobody was heard.
+    pub received: u64,
 }
 
 /// Where a call is.
@@ -400,7 +443,7 @@ pub struct CallRecord {
     pub answered: Option<Duration>,
     /// When it was over.
     pub ended: Duration,
-    /// Why.
+    /// Why. Whom it names follows as in [`PhoneEvent::Ended`].
     pub reason: HangUpReason,
     /// Whether the contact ended it.
     pub by_contact: bool,

@@ -12,9 +12,6 @@ use crate::event::CallStats;
 use crate::limits::RAISE_SECONDS;
 use crate::phone::PhoneEvent;
 
-/// How many packets are taken to be lost in a row. Reports say how many are lost, not how (`Message::Quality`): assumed
-/// are single losses, so that the redundancy against bursts is taken up at the loss at which it always pays.
-const ASSUMED_BURST: f32 = 1.0;
 /// How often the policy is asked.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
@@ -79,8 +76,10 @@ impl Adapt {
         let pad_left = otp.then(|| in_use.pad_lasts(scarce.saturating_add(in_hand)));
         // Both directions go by the same terms, so the worse one decides.
         #[expect(clippy::cast_possible_truncation, reason = "a percentage")]
-        let loss = f32::from(stats.lost_at_contact_percent).max(stats.lost_percent as f32);
-        let wish = policy.wish(&Conditions { now, loss, burst: ASSUMED_BURST, pad_left })?;
+        let here = (stats.lost_percent as f32, stats.burst);
+        let there = (f32::from(stats.lost_at_contact_percent), stats.burst_at_contact);
+        let (loss, burst) = if here.0 > there.0 { here } else { there };
+        let wish = policy.wish(&Conditions { now, loss, burst, pad_left })?;
         // A new flow needs a block of its own, and gives up what is left of the old one's.
         if otp && wish.settings.pad_lasts(scarce) < Duration::from_secs(RAISE_SECONDS) {
             return None;
@@ -204,6 +203,26 @@ mod tests {
         assert_eq!(call(chosen, 120, |_| 30, |_| 0), [], "whoever chose has it");
         let unnamed = terms(Suite::Aes256Gcm, CodecSettings::one_time_pad());
         assert_eq!(call(unnamed, 120, |_| 30, |_| 0), [], "whoever chose numbers has those");
+    }
+
+    #[test]
+    fn losses_in_bursts_lead_to_the_hard_profile_at_a_loss_at_which_single_ones_do_not() {
+        let start = terms(Suite::Aes256Gcm, CodecSettings::standard());
+        let at = Duration::from_secs(20);
+        let wish = |here: (f64, f32), there: (u8, f32)| {
+            let stats = CallStats {
+                lost_percent: here.0,
+                burst: here.1,
+                lost_at_contact_percent: there.0,
+                burst_at_contact: there.1,
+                ..CallStats::of(start)
+            };
+            Adapt::new(start, Duration::ZERO).look(start, &stats, 0, at).map(|wish| wish.bit_rate)
+        };
+        assert_eq!(wish((0.0, 0.0), (6, 1.2)), None, "single losses");
+        assert_eq!(wish((0.0, 0.0), (6, 3.0)), Some(48_000), "at the contact's");
+        assert_eq!(wish((6.0, 3.0), (0, 0.0)), Some(48_000), "here");
+        assert_eq!(wish((0.5, 9.0), (6, 1.0)), None, "the direction that loses more counts");
     }
 
     #[test]

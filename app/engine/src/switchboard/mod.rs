@@ -26,7 +26,7 @@ use crate::limits::{MAX_CALLS, PHONE_NOTES, RAISE_SECONDS, RECONNECT_FOR, RING_T
 use crate::media::{MediaInput, MediaNote, SharedTape};
 use crate::peer::{Order, PeerNote, Shared};
 use crate::phone::{
-    CallRecord, CallState, CallView, Input, Output, Phone, PhoneEvent, PhoneSettings, Policy, Transmit,
+    CallRecord, CallState, CallView, Carried, Input, Output, Phone, PhoneEvent, PhoneSettings, Policy, Transmit,
 };
 use crate::words::words_of;
 
@@ -51,6 +51,8 @@ pub(crate) struct Switchboard {
     steady: BTreeSet<String>,
     /// How calls went that the telephone has still to write down.
     ended: BTreeMap<String, Box<CallStats>>,
+    /// What calls carried whose end the telephone has still to tell.
+    carried: BTreeMap<String, Carried>,
     transmit: Transmit,
     talk: bool,
     tasks: u64,
@@ -79,6 +81,7 @@ impl Switchboard {
             adapting: BTreeMap::new(),
             steady: BTreeSet::new(),
             ended: BTreeMap::new(),
+            carried: BTreeMap::new(),
             transmit: Transmit::default(),
             talk: false,
             tasks: 0,
@@ -240,9 +243,9 @@ impl Switchboard {
                 let number = known.new_number();
                 self.input(Input::Established { contact, suites, number }).await;
             }
-            PeerNote::Message(Message::Quality { call, lost_percent, .. }) => {
+            PeerNote::Message(Message::Quality { call, lost_percent, burst_tenths, .. }) => {
                 if let Some(live) = self.calls.get(&contact).filter(|live| live.call == call) {
-                    live.give(MediaInput::Quality { lost_percent });
+                    live.give(MediaInput::Quality { lost_percent, burst_tenths });
                 }
             }
             PeerNote::Message(message) => {
@@ -266,6 +269,9 @@ impl Switchboard {
         let contact = contact.to_string();
         match note {
             MediaNote::Tick(mut stats) => {
+                if let Some(live) = self.calls.get_mut(&contact) {
+                    live.carried = stats.carried();
+                }
                 if let (Some(in_hand), Some(line)) = (stats.packets_in_hand, self.lines.get(&contact)) {
                     let seconds = line.seconds_of_pad(stats.terms, in_hand);
                     stats.key_left = Some(Duration::from_secs(seconds));
@@ -366,10 +372,13 @@ impl Switchboard {
                 }
                 Output::Redial { contact, on } => self.redials.set(&contact, on),
                 Output::Play(tone) => self.tell(Event::Tone(tone)).await,
-                Output::Tell { contact, event } => {
+                Output::Tell { contact, mut event } => {
                     // Over an outage nothing is written and the recording goes on; this is its end.
                     if matches!(event, PhoneEvent::Recorded { ours: true, on: false } | PhoneEvent::RecordDeclined) {
                         self.tapes.remove(&contact);
+                    }
+                    if let PhoneEvent::Ended { carried: Some(carried), .. } = &mut event {
+                        *carried = self.carried.remove(&contact).unwrap_or_default();
                     }
                     let now = self.now();
                     let told = match &event {

@@ -13,6 +13,7 @@ use crate::event::CallStats;
 use crate::limits::{MEDIA_END, MEDIA_INPUTS};
 use crate::media::{Media, MediaInput, MediaNotes, MediaParts};
 use crate::peer::Order;
+use crate::phone::Carried;
 
 /// A call whose sound flows.
 pub(super) struct LiveCall {
@@ -24,6 +25,8 @@ pub(super) struct LiveCall {
     /// The conversation that opened them.
     line: Option<u64>,
     inputs: mpsc::Sender<MediaInput>,
+    /// What its task counted, as last told.
+    pub(super) carried: Carried,
     task: JoinHandle<Box<CallStats>>,
 }
 
@@ -63,7 +66,8 @@ impl Switchboard {
         let media = Media::new(parts).map_err(|error| error.to_string())?;
         let (inputs, receiver) = mpsc::channel(MEDIA_INPUTS);
         let running = tokio::spawn(media.run(receiver));
-        self.calls.insert(contact.to_owned(), LiveCall { id, call, terms, line: None, inputs, task: running });
+        let carried = Carried::default();
+        self.calls.insert(contact.to_owned(), LiveCall { id, call, terms, line: None, inputs, carried, task: running });
         Ok(())
     }
 
@@ -78,10 +82,11 @@ impl Switchboard {
 
     /// Ends a call's sound, and keeps how it went for the record.
     pub(super) async fn stop(&mut self, contact: &str) {
-        let Some(LiveCall { inputs, mut task, .. }) = self.calls.remove(contact) else { return };
+        let Some(LiveCall { inputs, mut task, mut carried, .. }) = self.calls.remove(contact) else { return };
         let _ended = inputs.try_send(MediaInput::Stop);
         match timeout(MEDIA_END, &mut task).await {
             Ok(Ok(stats)) => {
+                carried = stats.carried();
                 self.ended.insert(contact.to_owned(), stats);
             }
             Ok(Err(error)) => tracing::error!(%error, "a call's task broke"),
@@ -90,5 +95,6 @@ impl Switchboard {
                 task.abort();
             }
         }
+        self.carried.insert(contact.to_owned(), carried);
     }
 }

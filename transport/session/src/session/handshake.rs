@@ -143,8 +143,8 @@ impl Handshake {
         let suite = agreed.suite;
         sealer.install(KeyBlock { flow, generation: 0, suite, first_seq: 0, material: ours })?;
         opener.install(KeyBlock { flow, generation: 0, suite, first_seq: 0, material: theirs })?;
-        let outbound = Alignment::of(self.our_reach[0], agreed.peer.inbound);
-        let inbound = Alignment::of(self.our_reach[1], agreed.peer.outbound);
+        let outbound = Alignment::of_outbound(self.our_reach[0], agreed.peer.inbound);
+        let inbound = Alignment::of_inbound(self.our_reach[1], agreed.peer.outbound);
         out.push_back(Output::Align { outbound, inbound });
         out.push_back(Output::Established { suite });
         let established = Established::new(common, sealer, opener, outbound, inbound, now);

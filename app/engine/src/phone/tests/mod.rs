@@ -1,6 +1,7 @@
 //! One telephone after the other as stories, and three of them in every order of events.
 
 mod model;
+mod questions;
 mod stories;
 mod world;
 

@@ -3,53 +3,53 @@
 use super::world::{NAMES, World};
 use super::*;
 
-const ALICE: usize = 0;
-const BOB: usize = 1;
-const CAROL: usize = 2;
+pub(super) const ALICE: usize = 0;
+pub(super) const BOB: usize = 1;
+pub(super) const CAROL: usize = 2;
 
-fn name(i: usize) -> String {
+pub(super) fn name(i: usize) -> String {
     NAMES[i].to_owned()
 }
 
-fn call(world: &mut World, i: usize, j: usize, terms: CallTerms) {
+pub(super) fn call(world: &mut World, i: usize, j: usize, terms: CallTerms) {
     let number = world.number(i, j);
     world.input(i, Input::Call { contact: name(j), number, terms });
 }
 
-fn answer(world: &mut World, i: usize, j: usize) {
+pub(super) fn answer(world: &mut World, i: usize, j: usize) {
     world.input(i, Input::Answer { contact: name(j) });
     world.deliver_all();
 }
 
-fn hang_up(world: &mut World, i: usize, j: usize) {
+pub(super) fn hang_up(world: &mut World, i: usize, j: usize) {
     world.input(i, Input::HangUp { contact: name(j), reason: HangUpReason::HungUp });
     world.deliver_all();
 }
 
-fn hold(world: &mut World, i: usize, j: usize, on: bool) {
+pub(super) fn hold(world: &mut World, i: usize, j: usize, on: bool) {
     world.input(i, Input::Hold { contact: name(j), on });
     world.deliver_all();
 }
 
-fn change(world: &mut World, i: usize, j: usize, terms: CallTerms) {
+pub(super) fn change(world: &mut World, i: usize, j: usize, terms: CallTerms) {
     let number = world.number(i, j);
     world.input(i, Input::Change { contact: name(j), number, terms });
 }
 
-fn rings(people: usize, terms: CallTerms) -> World {
+pub(super) fn rings(people: usize, terms: CallTerms) -> World {
     let mut world = World::new(people, 4);
     call(&mut world, ALICE, BOB, terms);
     world.deliver_all();
     world
 }
 
-fn talks(people: usize, terms: CallTerms) -> World {
+pub(super) fn talks(people: usize, terms: CallTerms) -> World {
     let mut world = rings(people, terms);
     answer(&mut world, BOB, ALICE);
     world
 }
 
-fn reconnect(world: &mut World, i: usize, j: usize) {
+pub(super) fn reconnect(world: &mut World, i: usize, j: usize) {
     world.new_session(i, j);
     world.establish(i, j);
     world.establish(j, i);
@@ -57,20 +57,24 @@ fn reconnect(world: &mut World, i: usize, j: usize) {
 }
 
 /// The last thing that `i` was told.
-fn last_told(world: &World, i: usize) -> Option<&PhoneEvent> {
+pub(super) fn last_told(world: &World, i: usize) -> Option<&PhoneEvent> {
     world.told.iter().rev().find(|(own, ..)| *own == i).map(|(.., event)| event)
 }
 
-fn was_told(world: &World, i: usize, event: &PhoneEvent) -> usize {
+pub(super) fn was_told(world: &World, i: usize, event: &PhoneEvent) -> usize {
     world.told.iter().filter(|(own, _, told)| *own == i && told == event).count()
 }
 
-fn last_note(world: &World, i: usize) -> &CallRecord {
+pub(super) fn last_note(world: &World, i: usize) -> &CallRecord {
     &world.notes.iter().rev().find(|(own, _)| *own == i).unwrap().1
 }
 
-fn ended(reason: HangUpReason, by_contact: bool) -> PhoneEvent {
-    PhoneEvent::Ended { reason, by_contact }
+/// Why the last call of `i` ended and whether its contact ended it, if that was told last.
+pub(super) fn last_end(world: &World, i: usize) -> Option<(HangUpReason, bool)> {
+    match *last_told(world, i)? {
+        PhoneEvent::Ended { reason, by_contact, .. } => Some((reason, by_contact)),
+        _ => None,
+    }
 }
 
 #[test]
@@ -100,7 +104,7 @@ fn a_call_rings_is_taken_and_ends() {
 fn declining_is_heard_as_busy() {
     let mut world = rings(2, otp());
     hang_up(&mut world, BOB, ALICE);
-    assert_eq!(last_told(&world, ALICE), Some(&ended(HangUpReason::Declined, true)));
+    assert_eq!(last_end(&world, ALICE), Some((HangUpReason::Declined, true)));
     assert_eq!(world.tones, [Some(Tone::Busy), None]);
     world.pass(secs(4));
     assert_eq!(world.tones, [None, None]);
@@ -112,7 +116,7 @@ fn nobody_answers_and_it_is_a_missed_call() {
     let mut world = rings(2, otp());
     world.pass(RING_FOR);
     world.deliver_all();
-    assert_eq!(last_told(&world, ALICE), Some(&ended(HangUpReason::NoAnswer, false)));
+    assert_eq!(last_end(&world, ALICE), Some((HangUpReason::NoAnswer, false)));
     let missed = last_note(&world, BOB);
     assert_eq!((missed.answered, missed.reason, missed.ours), (None, HangUpReason::NoAnswer, false));
     assert!(missed.suites.is_empty());
@@ -214,7 +218,7 @@ fn more_calls_than_there_may_be_are_busy() {
     answer(&mut world, BOB, ALICE);
     call(&mut world, CAROL, BOB, otp());
     world.deliver_all();
-    assert_eq!(last_told(&world, CAROL), Some(&ended(HangUpReason::Busy, true)));
+    assert_eq!(last_end(&world, CAROL), Some((HangUpReason::Busy, true)));
     assert_eq!(world.tones[CAROL], Some(Tone::Busy));
     assert_eq!((last_note(&world, BOB).reason, last_note(&world, BOB).answered), (HangUpReason::Busy, None));
     call(&mut world, ALICE, CAROL, otp());
@@ -248,7 +252,7 @@ fn who_is_not_to_be_disturbed_sounds_busy_and_finds_the_missed_call() {
     world.input(BOB, Input::DoNotDisturb(true));
     call(&mut world, ALICE, BOB, otp());
     world.deliver_all();
-    assert_eq!(last_told(&world, ALICE), Some(&ended(HangUpReason::NotDisturbed, true)));
+    assert_eq!(last_end(&world, ALICE), Some((HangUpReason::NotDisturbed, true)));
     assert_eq!(world.tones, [Some(Tone::Busy), None]);
     assert_eq!(last_told(&world, BOB), None, "not a word");
     assert_eq!((last_note(&world, BOB).reason, last_note(&world, BOB).answered), (HangUpReason::NotDisturbed, None));
@@ -262,7 +266,7 @@ fn a_call_that_the_policy_forbids_is_refused_at_both_ends() {
     assert!(matches!(last_told(&world, ALICE), Some(PhoneEvent::Refused { .. })));
     call(&mut world, BOB, ALICE, aes());
     world.deliver_all();
-    assert_eq!(last_told(&world, BOB), Some(&ended(HangUpReason::Failed, true)));
+    assert_eq!(last_end(&world, BOB), Some((HangUpReason::Failed, true)));
     assert!(matches!(last_told(&world, ALICE), Some(PhoneEvent::Refused { .. })));
 }
 
@@ -372,7 +376,7 @@ fn without_a_yes_the_call_ends_with_its_pad() {
         let call = world.view(ALICE, BOB).unwrap().call;
         world.input(ALICE, Input::KeyUsedUp { contact: name(BOB), call });
         world.deliver_all();
-        assert_eq!(last_told(&world, BOB), Some(&ended(HangUpReason::KeyUsedUp, true)));
+        assert_eq!(last_end(&world, BOB), Some((HangUpReason::KeyUsedUp, true)));
     }
 }
 
@@ -495,7 +499,7 @@ fn a_connection_that_does_not_come_back_ends_the_call() {
     assert_eq!(world.state(ALICE, BOB), Some(CallState::Reconnecting));
     world.pass(secs(1));
     for i in [ALICE, BOB] {
-        assert_eq!(last_told(&world, i), Some(&ended(HangUpReason::Lost, false)));
+        assert_eq!(last_end(&world, i), Some((HangUpReason::Lost, false)));
         assert_eq!(last_note(&world, i).reason, HangUpReason::Lost);
     }
 }
@@ -508,7 +512,7 @@ fn who_hangs_up_while_away_ends_the_call_for_both() {
         world.lose(BOB, ALICE);
         hang_up(&mut world, i, j);
         reconnect(&mut world, ALICE, BOB);
-        assert_eq!(last_told(&world, j), Some(&ended(HangUpReason::HungUp, true)));
+        assert_eq!(last_end(&world, j), Some((HangUpReason::HungUp, true)));
         assert_eq!((world.view(ALICE, BOB), world.view(BOB, ALICE)), (None, None));
     }
 }
@@ -547,7 +551,7 @@ fn terms_no_longer_allowed_end_a_lost_call() {
 fn a_goodbye_ends_the_call() {
     let mut world = talks(2, otp());
     world.over(BOB, ALICE);
-    assert_eq!(last_told(&world, BOB), Some(&ended(HangUpReason::HungUp, true)));
+    assert_eq!(last_end(&world, BOB), Some((HangUpReason::HungUp, true)));
     world.settle();
     assert_eq!(world.view(ALICE, BOB), None);
 }
@@ -618,5 +622,5 @@ fn a_call_is_not_resumed_with_less() {
     world.establish(BOB, ALICE);
     let message = Message::Resume { was: 2, call: 4, terms: aes() };
     world.input(BOB, Input::Message { contact: name(ALICE), message });
-    assert_eq!(last_told(&world, BOB), Some(&ended(HangUpReason::Failed, false)));
+    assert_eq!(last_end(&world, BOB), Some((HangUpReason::Failed, false)));
 }

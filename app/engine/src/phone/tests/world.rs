@@ -54,6 +54,10 @@ struct Ghost {
     consent: Option<u32>,
     /// Whether a wish of the contact is before us.
     asked: bool,
+    /// What a screen would ask, from events alone.
+    open: BTreeSet<Question>,
+    /// Whether a screen would show the call as held by us.
+    held: bool,
 }
 
 pub(super) struct World {
@@ -258,12 +262,21 @@ impl World {
         match input {
             Input::Call { .. } => ghost.wants |= view.is_none(),
             Input::Answer { .. } => ghost.wants |= view.is_some_and(|view| view.state == CallState::Incoming),
-            Input::Change { terms, .. } => ghost.weaker |= terms.suite != Suite::Otp,
-            Input::AnswerChange { yes, .. } => ghost.weaker |= yes,
+            Input::Change { terms, .. } => {
+                ghost.weaker |= terms.suite != Suite::Otp;
+                if view.is_some_and(|view| terms::weaker(terms.suite, view.terms.suite)) {
+                    ghost.open.remove(&Question::Weaker);
+                }
+            }
+            Input::AnswerChange { yes, .. } => {
+                ghost.weaker |= yes;
+                ghost.open.remove(&Question::Change);
+            }
             // Only what is new is a wish of its own; the telephone says so by asking.
             Input::AnswerRecord { yes, .. } => {
                 ghost.consent = if *yes { ghost.consent.or(ghost.asked.then_some(ghost.question)) } else { None };
                 ghost.asked = false;
+                ghost.open.remove(&Question::Record);
             }
             _ => {}
         }
@@ -280,14 +293,7 @@ impl World {
                 Output::Play(tone) => self.tones[i] = tone,
                 Output::Tell { contact, event } => {
                     let j = NAMES.iter().position(|name| *name == contact).unwrap();
-                    match event {
-                        PhoneEvent::RecordAsked => self.side(i, j).ghost.asked = true,
-                        PhoneEvent::Recorded { ours: false, on: false } => {
-                            let ghost = &mut self.side(i, j).ghost;
-                            (ghost.asked, ghost.consent) = (false, None);
-                        }
-                        _ => {}
-                    }
+                    self.side(i, j).ghost.is_told(&event);
                     self.told.push((i, contact, event));
                 }
                 Output::Note(record) => {
@@ -409,6 +415,13 @@ impl World {
             let open = view.state == CallState::Active && !view.held_by_contact;
             assert_eq!(sending, open && !muted && !deafened, "{view:?} of {}", NAMES[i]);
             assert_eq!(hearing, open && !deafened, "{view:?} of {}", NAMES[i]);
+            let open = self.phones[i].calls[*name].questions();
+            assert_eq!(side.ghost.open, open, "what a screen asks at {}: {view:?}", NAMES[i]);
+            if matches!(view.state, CallState::Active | CallState::Held) {
+                assert_eq!(side.ghost.held, view.state == CallState::Held, "what a screen shows at {}", NAMES[i]);
+            } else {
+                assert!(open.is_empty(), "asked while nobody is heard: {open:?}");
+            }
             if let Some((call, terms, ..)) = side.ghost.flow {
                 assert_eq!((call, terms), (view.call, view.terms));
             }
@@ -465,7 +478,51 @@ impl World {
     }
 }
 
+impl Call {
+    /// What the person is asked.
+    fn questions(&self) -> BTreeSet<Question> {
+        let open = [
+            self.question.map(|_| Question::Change),
+            self.weaker_open.then_some(Question::Weaker),
+            self.consent.asking.then_some(Question::Record),
+        ];
+        open.into_iter().flatten().collect()
+    }
+}
+
 impl Ghost {
+    /// What a screen makes of an event.
+    fn is_told(&mut self, event: &PhoneEvent) {
+        let asked = match event {
+            PhoneEvent::ChangeAsked { .. } => Some(Question::Change),
+            PhoneEvent::WeakerWanted => Some(Question::Weaker),
+            PhoneEvent::RecordAsked => Some(Question::Record),
+            _ => None,
+        };
+        if let Some(question) = asked {
+            assert!(self.open.insert(question), "{question:?} is asked twice");
+            self.asked |= question == Question::Record;
+        }
+        match *event {
+            PhoneEvent::Recorded { ours: false, on: false } => (self.asked, self.consent) = (false, None),
+            PhoneEvent::Lapsed { question } => {
+                assert!(self.open.remove(&question), "{question:?} lapses, and was not open");
+                self.asked &= question != Question::Record;
+            }
+            PhoneEvent::Changed { .. } => {
+                self.open.retain(|question| *question == Question::Record);
+            }
+            PhoneEvent::Answered { .. } => {
+                assert!(self.open.is_empty(), "{:?} is open at a call that begins to be heard", self.open);
+                self.held = false;
+            }
+            PhoneEvent::Reconnecting => assert!(self.open.is_empty(), "{:?} is open over an outage", self.open),
+            PhoneEvent::HeldHere { on } => self.held = on,
+            PhoneEvent::Ended { .. } => self.open.clear(),
+            _ => {}
+        }
+    }
+
     /// Never weaker terms without the person's own word.
     fn goes_under(&mut self, terms: CallTerms) {
         let lessened = self.last_suite == Some(Suite::Otp) && terms.suite != Suite::Otp;
