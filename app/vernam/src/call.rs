@@ -17,6 +17,7 @@ pub mod keys;
 mod line;
 pub mod model;
 pub mod plain;
+pub mod question;
 pub mod run;
 pub mod screen;
 mod show;
@@ -33,7 +34,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use vernam_audio::Speech;
-use vernam_audio::device::{self, Choice, DeviceInfo, HandsetSettings, Ringer};
+use vernam_audio::device::{self, HandsetSettings, Ringer};
 use vernam_audio::process::Processing;
 use vernam_engine::StockPair;
 use vernam_key::SecretBytes;
@@ -42,18 +43,22 @@ use vernam_quic::{Endpoint, QuicError, WireSettings};
 use self::events::CallEvent;
 use self::keys::Wish;
 use self::line::{Line, Parts, Party, Ringers};
+use self::model::Attended;
 use self::run::{Aim, Recordings, Telephone, UNREACHABLE};
 use self::show::Stage;
 use self::sound::{Behind, Sound};
 pub use self::tape::export;
 use crate::cli::{AnswerOptions, CallOptions, RecordChoice, SoundChoice, ViewChoice};
-use crate::devices::{no_devices, without_sound};
+use crate::devices::{Device, no_devices, noise, without_sound};
 use crate::history::History;
 use crate::stock::home::{Home, HomeConfig, Profile, SoundConfig};
 use crate::stock::passphrase;
 
 /// How long a contact's address may take to be looked up.
 const LOOKING_UP: Duration = Duration::from_secs(10);
+
+/// Missed calls of one contact that are shown one by one, the newest.
+const MISSED_SHOWN: usize = 5;
 
 /// `vernam call`; returns the exit status.
 ///
@@ -69,7 +74,9 @@ pub async fn call(options: &CallOptions) -> anyhow::Result<u8> {
         format!("no address of {contact} is known: add it in {}, or use --address", home.config_path().display())
     })?;
     let ask = Ask { profile: options.profile, record: options.record.as_ref(), sound: &options.sound };
-    let (words, sound) = (ask.words()?, prepare_sound(ask.sound, &config.sound).await?);
+    let words = ask.words()?;
+    let _hushed = noise::hush();
+    let sound = prepare_sound(ask.sound, &config.sound).await?;
     let addr = match look_up(address).await {
         Ok(addr) => addr,
         Err(error) => return unreachable(options.view, contact, &error),
@@ -102,9 +109,14 @@ pub async fn answer(options: &AnswerOptions) -> anyhow::Result<u8> {
         bail!("there is no contact in {}, and nobody else may call", home.config_path().display());
     }
     let ask = Ask { profile: None, record: options.record.as_ref(), sound: &options.sound };
-    let (words, sound) = (ask.words()?, prepare_sound(ask.sound, &config.sound).await?);
+    let words = ask.words()?;
+    let _hushed = noise::hush();
+    let sound = prepare_sound(ask.sound, &config.sound).await?;
     let mut line = open(&home, &config, ask.profile, sound, &Listen::There(listen))?;
     let (mut stage, keys) = Stage::open(options.view)?;
+    if options.auto {
+        stage.model.attended = Attended::Nobody;
+    }
     begin(&mut stage, &mut line, &config, ask.sound)?;
     show_missed(&mut stage, &home)?;
     let (mut line, events) = (line.0, line.1);
@@ -223,17 +235,21 @@ async fn prepare_sound(asked: &SoundChoice, config: &SoundConfig) -> anyhow::Res
             // Also where defaults are used: a machine without sound is to be told before it rings.
             let list = || Ok::<_, vernam_audio::Error>((device::microphones()?, device::speakers()?));
             let (microphones, speakers) = tokio::task::spawn_blocking(list).await?.map_err(without_sound)?;
+            let microphones: Vec<Device> = microphones.into_iter().map(Device::from).collect();
+            let speakers: Vec<Device> = speakers.into_iter().map(Device::from).collect();
             if microphones.is_empty() && speakers.is_empty() {
                 // So ALSA answers where there is no sound card.
                 bail!("{}", no_devices());
             }
-            let choose = |named: &Option<String>, else_: &str, there: &[DeviceInfo]| -> Choice {
-                sound::choice(named.as_deref().unwrap_or(else_), there)
+            // What is named now must be there now; what the settings name may be plugged in later.
+            let choose = |option, named: &Option<String>, else_: &str, there: &[Device]| match named {
+                Some(named) => sound::asked_for(option, named, there),
+                None => Ok(sound::choice(else_, there)),
             };
             let settings = HandsetSettings {
-                microphone: choose(microphone, &config.microphone, &microphones),
-                speaker: choose(speaker, &config.speaker, &speakers),
-                ringer: choose(ringer, &config.ringer, &speakers),
+                microphone: choose("--microphone", microphone, &config.microphone, &microphones)?,
+                speaker: choose("--speaker", speaker, &config.speaker, &speakers)?,
+                ringer: choose("--ringer", ringer, &config.ringer, &speakers)?,
                 processing: processing(config, *headphones),
             };
             let ringers =
@@ -246,7 +262,7 @@ async fn prepare_sound(asked: &SoundChoice, config: &SoundConfig) -> anyhow::Res
 fn processing(config: &SoundConfig, headphones: bool) -> Processing {
     Processing {
         echo_cancelling: config.echo_cancelling && !config.headphones && !headphones,
-        high_pass: true,
+        high_pass: config.high_pass,
         gain_control: config.gain_control,
         noise_suppression: config.noise_suppression,
     }
@@ -259,6 +275,7 @@ fn begin(stage: &mut Stage, line: &mut Started, config: &HomeConfig, asked: &Sou
     let switches = &mut stage.model.switches;
     switches.echo_cancelling = done.echo_cancelling;
     switches.noise_suppression = done.noise_suppression;
+    switches.high_pass = done.high_pass;
     switches.gain_control = done.gain_control;
     switches.without_devices = !matches!(asked, SoundChoice::Devices { .. });
     let (name, address) = line.0.place()?;
@@ -268,12 +285,15 @@ fn begin(stage: &mut Stage, line: &mut Started, config: &HomeConfig, asked: &Sou
 fn show_missed(stage: &mut Stage, home: &Home) -> anyhow::Result<()> {
     let history = History::of(home)?;
     let past = history.read()?;
-    let mut any = false;
-    for call in past.missed() {
-        any = true;
+    let (missed, more) = past.newest_missed(MISSED_SHOWN);
+    for call in &missed {
         stage.tell(CallEvent::Missed { contact: call.contact.clone(), began_unix_s: call.began_unix_s })?;
     }
-    if any { history.seen() } else { Ok(()) }
+    for (contact, times) in more {
+        let text = format!("{contact} called {times} more times: `vernam calls {contact} --missed` shows when");
+        stage.tell(CallEvent::Warning { contact: Some(contact.to_owned()), text })?;
+    }
+    if missed.is_empty() { Ok(()) } else { history.seen() }
 }
 
 fn recordings(home: &Home, asked: Option<&RecordChoice>, words: Option<SecretBytes>) -> Recordings {

@@ -1,5 +1,7 @@
 //! `vernam devices`: the loudspeakers and microphones of this machine.
 
+pub mod noise;
+
 use std::io::{self, Write as _};
 
 use serde::Serialize;
@@ -16,11 +18,15 @@ struct Listed {
 
 /// One device.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Device {
-    id: String,
-    name: String,
-    default: bool,
-    monitor: bool,
+pub(crate) struct Device {
+    /// What the sound system calls it.
+    pub(crate) id: String,
+    /// What people call it.
+    pub(crate) name: String,
+    /// Whether it is used when none is named.
+    pub(crate) default: bool,
+    /// Whether it is what a loudspeaker plays.
+    pub(crate) monitor: bool,
 }
 
 impl From<DeviceInfo> for Device {
@@ -34,11 +40,13 @@ impl From<DeviceInfo> for Device {
 /// # Errors
 /// If no sound system answers, with how to go on without one.
 pub fn devices(options: DevicesOptions) -> anyhow::Result<u8> {
+    let hushed = noise::hush();
     let list = |found: vernam_audio::Result<Vec<DeviceInfo>>| -> anyhow::Result<Vec<Device>> {
         let found = found.map_err(without_sound)?;
         Ok(found.into_iter().map(Device::from).collect())
     };
     let listed = Listed { microphones: list(device::microphones())?, speakers: list(device::speakers())? };
+    drop(hushed);
     if !options.json && listed.microphones.is_empty() && listed.speakers.is_empty() {
         anyhow::bail!("{}", no_devices());
     }

@@ -2,10 +2,13 @@
 //!
 //! It does not hold what was said, nor any key. The file `HOME/history` only grows, an entry at a time, each of one
 //! size and sealed under a key made from the store's ([`vernam_store::StoreKey::beside`]), so that a file without the
-//! key tells how many calls there were and nothing else. It is bounded: the oldest tenth goes when it is full.
+//! key tells how many calls there were and nothing else. It is bounded, for each contact too: when it is full, room for a
+//! tenth is made, and whoever has the most entries gives up the oldest. Somebody who rings a thousand times pushes out
+//! his own calls, not the others'.
 
 mod show;
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -25,6 +28,8 @@ use crate::stock::home::Home;
 
 /// Entries that are kept.
 pub const MAX_ENTRIES: u64 = 5_000;
+/// Entries with one contact that are kept when the file is full.
+pub const MAX_OF_CONTACT: usize = 1_000;
 /// What the file begins with: its kind and version.
 const MAGIC: &[u8; 16] = b"vernam history 1";
 /// Bytes of an entry, sealed: the longest contact's name fits ([`vernam_store::MAX_CONTACT_BYTES`]), escaped.
@@ -121,6 +126,23 @@ impl Past {
         let first = self.calls.len().saturating_sub(self.since_seen);
         self.calls.iter().skip(first).filter(|call| call.is_missed())
     }
+
+    /// The same, of each contact the newest `each` only: whoever rang a thousand times is not to hide who rang once. And
+    /// for those that called more often, how much.
+    pub fn newest_missed(&self, each: usize) -> (Vec<&PastCall>, Vec<(&str, usize)>) {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut newest: Vec<&PastCall> = Vec::new();
+        for call in self.missed().collect::<Vec<_>>().into_iter().rev() {
+            let count = counts.entry(&call.contact).or_default();
+            *count += 1;
+            if *count <= each {
+                newest.push(call);
+            }
+        }
+        newest.reverse();
+        let more = counts.into_iter().filter(|(_, count)| *count > each);
+        (newest, more.map(|(contact, count)| (contact, count - each)).collect())
+    }
 }
 
 impl History {
@@ -212,24 +234,31 @@ impl History {
         Ok(Some((file, length.saturating_sub(MAGIC.len() as u64) / ENTRY_U64)))
     }
 
-    /// A new file with the newest nine tenths, in the place of the old one.
+    /// A new file with nine tenths at most, in the place of the old one: see [`kept`].
     fn shortened(&self) -> anyhow::Result<(File, u64)> {
         let writing = || format!("cannot shorten {}", self.path.display());
         let past = self.read()?;
         let unfinished = self.path.with_extension("unfinished");
         let _left_by_a_crash = std::fs::remove_file(&unfinished);
         let mut file = created(&unfinished).with_context(writing)?;
-        let keep = usize::try_from(MAX_ENTRIES - MAX_ENTRIES / 10).unwrap_or(usize::MAX);
-        let first = past.calls.len().saturating_sub(keep);
-        let seen_at = past.calls.len() - past.since_seen.min(past.calls.len());
+        let room = usize::try_from(MAX_ENTRIES - MAX_ENTRIES / 10).unwrap_or(usize::MAX);
+        let keep = kept(&past.calls, room);
+        let seen = past.calls.len() - past.since_seen.min(past.calls.len());
         let mut entries = 0;
-        for (index, call) in past.calls.into_iter().enumerate().skip(first) {
-            if index == seen_at {
-                file.write_all(&self.seal(entries, &Entry::Seen(now_unix_s()))?).with_context(writing)?;
-                entries += 1;
-            }
-            file.write_all(&self.seal(entries, &Entry::Call(call))?).with_context(writing)?;
+        let mut write = |file: &mut File, entry: &Entry| -> anyhow::Result<()> {
+            file.write_all(&self.seal(entries, entry)?).with_context(writing)?;
             entries += 1;
+            Ok(())
+        };
+        let mut calls: Vec<(bool, PastCall)> = keep.into_iter().zip(past.calls).collect();
+        let unseen = calls.split_off(seen);
+        for (part, is_seen) in [(calls, true), (unseen, false)] {
+            for (_, call) in part.into_iter().filter(|(keep, _)| *keep) {
+                write(&mut file, &Entry::Call(call))?;
+            }
+            if is_seen {
+                write(&mut file, &Entry::Seen(now_unix_s()))?;
+            }
         }
         file.sync_all().and_then(|()| std::fs::rename(&unfinished, &self.path)).with_context(writing)?;
         Ok((file, entries))
@@ -260,6 +289,35 @@ impl History {
         let text = self.key.open_in_place(nonce, Aad::from(position(index)), text).ok()?;
         serde_json::from_slice(text).ok()
     }
+}
+
+/// Which calls stay when so many have room: of each contact the newest, at most [`MAX_OF_CONTACT`] and no more than makes
+/// room for everybody. A contact with few calls keeps them all, however many another one has.
+fn kept(calls: &[PastCall], room: usize) -> Vec<bool> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for call in calls {
+        *counts.entry(&call.contact).or_default() += 1;
+    }
+    let total = |most: usize| counts.values().map(|count| *count.min(&most)).sum::<usize>();
+    // The largest share of one contact with which all of them have room; it is in 0..=MAX_OF_CONTACT.
+    let (mut fits, mut too_many) = (0, MAX_OF_CONTACT + 1);
+    while too_many - fits > 1 {
+        let middle = usize::midpoint(fits, too_many);
+        if total(middle) <= room {
+            fits = middle;
+        } else {
+            too_many = middle;
+        }
+    }
+    let mut keep = vec![false; calls.len()];
+    let mut left: BTreeMap<&str, usize> = counts.keys().map(|contact| (*contact, fits)).collect();
+    for (keep, call) in keep.iter_mut().zip(calls).rev() {
+        if let Some(left) = left.get_mut(call.contact.as_str()).filter(|left| **left > 0) {
+            *left -= 1;
+            *keep = true;
+        }
+    }
+    keep
 }
 
 fn created(path: &Path) -> io::Result<File> {
@@ -339,6 +397,16 @@ mod tests {
     }
 
     #[test]
+    fn many_missed_calls_of_one_do_not_hide_those_of_another() {
+        let times = [("bob", 1), ("carol", 2), ("bob", 3), ("bob", 4), ("bob", 5)];
+        let calls = times.map(|(contact, began)| call(contact, began)).to_vec();
+        let past = Past { since_seen: calls.len(), calls, unreadable: 0 };
+        let (newest, more) = past.newest_missed(2);
+        assert_eq!(newest.iter().map(|call| call.began_unix_s).collect::<Vec<_>>(), [2, 4, 5]);
+        assert_eq!(more, [("bob", 2)]);
+    }
+
+    #[test]
     fn nothing_is_readable_without_the_key_and_nothing_can_be_moved() {
         let temp = tempfile::tempdir().expect("a folder");
         let history = history(temp.path(), 1);
@@ -377,22 +445,71 @@ mod tests {
         assert!(std::fs::read(&path).expect("it is there").starts_with(b"my own notes"));
     }
 
+    /// A full file at once, of calls with `contact(number)`: an entry at a time would be as many writes to the disk.
+    fn fill(folder: &Path, history: &History, contact: impl Fn(u64) -> &'static str) {
+        let mut bytes = MAGIC.to_vec();
+        for began in 0..MAX_ENTRIES {
+            bytes.extend(history.seal(began, &Entry::Call(call(contact(began), began))).expect("it fits"));
+        }
+        std::fs::write(folder.join("history"), bytes).expect("it can be written");
+    }
+
     #[test]
     fn the_oldest_go_when_it_is_full() {
         let temp = tempfile::tempdir().expect("a folder");
         let history = history(temp.path(), 1);
-        // A full file at once: an entry at a time would be as many writes to the disk.
-        let mut bytes = MAGIC.to_vec();
-        for began in 0..MAX_ENTRIES {
-            bytes.extend(history.seal(began, &Entry::Call(call("bob", began))).expect("it fits"));
-        }
-        std::fs::write(temp.path().join("history"), bytes).expect("it can be written");
+        let contacts = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+        fill(temp.path(), &history, |began| contacts[usize::try_from(began % 10).expect("small")]);
         history.add(call("carol", MAX_ENTRIES)).expect("room is made");
         let past = history.read().expect("whole");
         let kept = usize::try_from(MAX_ENTRIES - MAX_ENTRIES / 10).expect("small") + 1;
         assert_eq!((past.calls.len(), past.unreadable), (kept, 0));
         assert_eq!(past.calls[0].began_unix_s, MAX_ENTRIES / 10);
         assert_eq!(past.calls.last().map(|call| call.contact.as_str()), Some("carol"));
+    }
+
+    #[test]
+    fn whoever_rings_a_thousand_times_pushes_out_nobody_else() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let history = history(temp.path(), 1);
+        // Three old calls of somebody else, and then only the one who rings and rings.
+        fill(temp.path(), &history, |began| if began < 3 { "grandmother" } else { "pest" });
+        history.add(call("pest", MAX_ENTRIES)).expect("room is made");
+        let past = history.read().expect("whole");
+        let of = |name: &str| -> Vec<u64> {
+            past.calls.iter().filter(|call| call.contact == name).map(|call| call.began_unix_s).collect()
+        };
+        assert_eq!(of("grandmother"), [0, 1, 2]);
+        assert_eq!((of("pest").len(), of("pest").last()), (MAX_OF_CONTACT + 1, Some(&MAX_ENTRIES)));
+        assert_eq!(past.missed().count(), past.calls.len(), "nobody was shown them, and shortening does not count");
+        let most = usize::try_from(MAX_ENTRIES + 1).expect("small") * ENTRY;
+        assert!(std::fs::metadata(temp.path().join("history")).expect("it is there").len() <= most as u64);
+    }
+
+    #[test]
+    fn what_was_shown_stays_shown_when_room_is_made() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let history = history(temp.path(), 1);
+        fill(temp.path(), &history, |_| "bob");
+        let mut bytes = std::fs::read(temp.path().join("history")).expect("it is there");
+        bytes.truncate(MAGIC.len() + usize::try_from(MAX_ENTRIES - 1).expect("small") * ENTRY);
+        bytes.extend(history.seal(MAX_ENTRIES - 1, &Entry::Seen(9)).expect("it fits"));
+        std::fs::write(temp.path().join("history"), bytes).expect("it can be written");
+        history.add(call("bob", MAX_ENTRIES)).expect("room is made");
+        let past = history.read().expect("whole");
+        assert_eq!(past.missed().map(|call| call.began_unix_s).collect::<Vec<_>>(), [MAX_ENTRIES]);
+    }
+
+    #[test]
+    fn shares_are_as_large_as_fits() {
+        let named = |contact: &str, count: usize| (0..count).map(|_| call(contact, 0)).collect::<Vec<_>>();
+        let calls = [named("a", 100), named("b", 10), named("c", 40)].concat();
+        for (room, expected) in [(150, [100, 10, 40]), (100, [50, 10, 40]), (60, [25, 10, 25]), (2, [0, 0, 0])] {
+            let keep = kept(&calls, room);
+            let count = |from: usize, to: usize| keep[from..to].iter().filter(|keep| **keep).count();
+            assert_eq!([count(0, 100), count(100, 110), count(110, 150)], expected, "{room}");
+            assert!(keep[100 - expected[0]..100].iter().all(|keep| *keep), "the newest stay");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `vernam kme`: a key management entity as a service, and the tools around it.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow};
@@ -93,6 +93,6 @@ fn start_log(level: LogLevel, format: LogFormat) {
     let log = log.with_writer(io::stderr);
     match format {
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
-        LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
+        LogFormat::Text => log.with_ansi(false).init(),
     }
 }

@@ -150,7 +150,7 @@ fn start_log(level: LogLevel, file: Option<PathBuf>) -> anyhow::Result<()> {
             let file = File::create(&path).with_context(|| format!("cannot write the log {}", path.display()))?;
             log.with_ansi(false).with_writer(Mutex::new(file)).init();
         }
-        None => log.with_ansi(io::IsTerminal::is_terminal(&io::stderr())).with_writer(io::stderr).init(),
+        None => log.with_ansi(false).with_writer(devices::noise::stderr).init(),
     }
     Ok(())
 }

@@ -1,17 +1,77 @@
 //! `vernam call`, `answer`, `calls` and `devices` as processes: exit status and what they say when they cannot.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::UdpSocket;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 fn vernam(temp: &Path, args: &[&str]) -> Output {
+    command(temp, args).stdin(Stdio::null()).output().unwrap()
+}
+
+fn command(temp: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vernam"));
     command.args(args).current_dir(temp).env_remove("VERNAM_HOME").env("XDG_DATA_HOME", temp.join("data"));
     // No sound system: neither one that runs nor one that could be started.
     command.env("XDG_RUNTIME_DIR", temp).env("HOME", temp).env("PULSE_SERVER", "unix:/nowhere/native");
     command.env("ALSA_CONFIG_PATH", "/nowhere/alsa.conf").env("XDG_STATE_HOME", temp.join("state"));
-    command.stdin(Stdio::null()).output().unwrap()
+    command
+}
+
+/// Lines that wait to be looked at.
+const MAX_LINES: usize = 10_000;
+
+/// A telephone that runs, with a program at its keys. It ends with the test.
+struct Phone {
+    child: Child,
+    keys: ChildStdin,
+    lines: Receiver<String>,
+    heard: Vec<String>,
+}
+
+impl Phone {
+    fn start(temp: &Path, args: &[&str]) -> Self {
+        let mut command = command(temp, args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let (say, lines) = sync_channel(MAX_LINES);
+        let out = BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || out.lines().map_while(Result::ok).try_for_each(|line| say.send(line)));
+        let keys = child.stdin.take().unwrap();
+        Self { child, keys, lines, heard: Vec::new() }
+    }
+
+    /// Waits for a line in which all of this stands.
+    fn hear(&mut self, parts: &[&str]) -> String {
+        loop {
+            let line = self.lines.recv_timeout(Duration::from_secs(30));
+            let line = line.unwrap_or_else(|_| panic!("{parts:?} was not told:\n{}", self.heard.join("\n")));
+            self.heard.push(line.clone());
+            if parts.iter().all(|part| line.contains(part)) {
+                return line;
+            }
+        }
+    }
+
+    fn press(&mut self, keys: &str) {
+        writeln!(self.keys, "{keys}").unwrap();
+    }
+
+    fn end(mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        let _over = self.child.kill();
+        let _reaped = self.child.wait();
+    }
 }
 
 fn said(output: &Output) -> String {
@@ -62,6 +122,9 @@ fn without_sound_it_says_how_to_go_on() {
     for args in [&["call", "bob", "--home", "lab/alice"][..], &["answer", "--home", "lab/bob"], &["devices"]] {
         let silent = vernam(temp.path(), args);
         assert!(silent.status.code() == Some(1) && said(&silent).contains("--no-sound"), "{args:?}: {}", said(&silent));
+        // What the sound libraries complain of is not for people.
+        let errors = String::from_utf8_lossy(&silent.stderr).into_owned();
+        assert!(errors.lines().count() == 1 && errors.starts_with("vernam: "), "{args:?}: {errors}");
     }
 }
 
@@ -167,4 +230,54 @@ fn two_people_talk_under_one_time_pad_and_both_remember_it() {
         assert_eq!((&line["ours"], &line["missed"]), (&ours.into(), &false.into()), "{line}");
         assert!(line["lasted_s"].as_f64().unwrap() >= 0.5 && line["suites"][0] == "otp", "{line}");
     }
+}
+
+#[test]
+fn who_did_not_want_to_be_disturbed_is_named_rightly_on_both_sides() {
+    let temp = tempfile::tempdir().unwrap();
+    homes_with_a_pad(temp.path());
+    let answer = ["answer", "--home", "lab/bob", "--do-not-disturb", "--no-sound", "--json"];
+    let mut bob = Phone::start(temp.path(), &answer);
+    let alice = vernam(temp.path(), &["call", "bob", "--home", "lab/alice", "--no-sound", "--plain"]);
+    assert_eq!(alice.status.code(), Some(3), "{}", said(&alice));
+    assert!(said(&alice).contains("no call with bob: bob did not want to be disturbed"), "{}", said(&alice));
+    bob.hear(&["\"event\":\"disconnected\"", "alice"]);
+    kill_process(Pid::from_child(&bob.child), Signal::TERM).unwrap();
+    bob.hear(&["\"event\":\"stopped\"", "130"]);
+    assert_eq!(bob.end().code(), Some(130));
+    for (home, why) in [("lab/alice", "bob did not want"), ("lab/bob", "you did not want")] {
+        let calls = vernam(temp.path(), &["calls", "--home", home]);
+        assert!(said(&calls).contains(why), "{home}: {}", said(&calls));
+    }
+}
+
+#[test]
+fn a_program_is_told_what_it_is_asked_and_a_no_to_recording_holds_for_a_while() {
+    let temp = tempfile::tempdir().unwrap();
+    homes_with_a_pad(temp.path());
+    let mut bob = Phone::start(temp.path(), &["answer", "--home", "lab/bob", "--once", "--no-sound", "--json"]);
+    let call = ["call", "bob", "--home", "lab/alice", "--no-sound", "--json"];
+    let record = ["--record", "talk.vrec", "--passphrase-file", "words"];
+    let mut alice = Phone::start(temp.path(), &[&call[..], &record].concat());
+    bob.hear(&["\"event\":\"asked\"", "\"question\":\"ring\"", "\"contact\":\"alice\""]);
+    bob.press("y");
+    bob.hear(&["\"event\":\"asked\"", "\"question\":\"record\""]);
+    bob.press("n");
+    alice.hear(&["\"event\":\"record_declined\""]);
+    // Once more, and once more: bob is told of it once, and asked not at all.
+    for _ in 0..2 {
+        alice.press("r");
+        alice.hear(&["\"event\":\"record_declined\""]);
+    }
+    alice.hear(&["\"event\":\"tick\""]);
+    alice.press("q");
+    let ended = alice.hear(&["\"event\":\"ended\"", "\"ours\":true"]);
+    assert!(!ended.contains("\"received\":0") && !ended.contains("\"received\":null"), "{ended}");
+    assert_eq!(alice.end().code(), Some(0));
+    bob.hear(&["\"event\":\"stopped\""]);
+    let heard = std::mem::take(&mut bob.heard);
+    assert_eq!(bob.end().code(), Some(0));
+    let count = |part: &str| heard.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(count("\"event\":\"record_asked\""), 1, "{heard:#?}");
+    assert_eq!(count("asks to record again"), 1, "{heard:#?}");
 }

@@ -87,6 +87,41 @@ fn drawn(model: &Model, columns: u16, rows: u16, depth: Depth) -> String {
     rows.flat_map(|row| row.iter().map(ratatui::buffer::Cell::symbol).chain(["\n"])).collect()
 }
 
+/// Another microphone than the one that was chosen.
+fn offered() -> CallEvent {
+    CallEvent::DeviceOffered {
+        part: "microphone".to_owned(),
+        id: "pulseaudio:webcam".to_owned(),
+        name: "Webcam".to_owned(),
+        instead_of: "Desk microphone".to_owned(),
+    }
+}
+
+/// bob's call is held since carol's was taken.
+fn second_call_taken() -> Model {
+    let carol = || "carol".to_owned();
+    with(
+        talking(OTP),
+        [
+            CallEvent::Incoming { contact: carol(), terms: AES, waiting: true },
+            CallEvent::Held { contact: bob(), on: true },
+            CallEvent::Answered { contact: carol(), terms: AES },
+        ],
+    )
+}
+
+fn pushed(tells_release: bool) -> Model {
+    let mut model = after(talking(OTP));
+    model.switches.transmit = vernam_engine::Transmit::PushToTalk;
+    model.switches.tells_release = tells_release;
+    model
+}
+
+fn over(contact: &str, ours: bool, reason: HangUpReason, lasted_s: Option<f64>, received: Option<u64>) -> CallEvent {
+    let sent = received.map(|_| 3_750);
+    CallEvent::Ended { contact: contact.to_owned(), reason, ours, by_contact: true, lasted_s, sent, received }
+}
+
 /// Moments of a telephone's life, by name.
 fn moments() -> Vec<(&'static str, Model)> {
     let started = CallEvent::Started { name: "bob".to_owned(), address: "127.0.0.1:8449".to_owned() };
@@ -121,6 +156,23 @@ fn moments() -> Vec<(&'static str, Model)> {
         ),
         ("less-asked", with(talking(OTP), [CallEvent::ChangeAsked { contact: bob(), terms: AES }])),
         ("record-asked", with(talking(OTP), [CallEvent::RecordAsked { contact: bob() }])),
+        (
+            "microphone-gone",
+            with(
+                talking(OTP),
+                [
+                    CallEvent::DeviceLost {
+                        part: "microphone".to_owned(),
+                        name: "Desk microphone".to_owned(),
+                        why: "it was unplugged".to_owned(),
+                    },
+                    offered(),
+                ],
+            ),
+        ),
+        ("held-while-other", second_call_taken()),
+        ("push-to-talk", pushed(false)),
+        ("push-to-talk-released", pushed(true)),
         ("recorded", with(talking(OTP), [CallEvent::RecordingByContact { contact: bob(), on: true }])),
         ("reconnecting", with(talking(OTP), [CallEvent::Reconnecting { contact: bob() }])),
         ("menu", menu),
@@ -198,16 +250,23 @@ fn all() -> Vec<CallEvent> {
         CallEvent::Reconnecting { contact: bob() },
         CallEvent::DeviceOpened { part, name, stands_in: true },
         CallEvent::DeviceLost { part: gone_part, name: gone, why: "it was unplugged".to_owned() },
+        offered(),
+        CallEvent::DeviceWithdrawn { part: "microphone".to_owned(), id: "pulseaudio:webcam".to_owned() },
+        CallEvent::Lapsed { contact: bob(), question: "change".to_owned() },
+        CallEvent::Lapsed { contact: bob(), question: "record".to_owned() },
+        CallEvent::Lapsed { contact: bob(), question: "weaker".to_owned() },
+        CallEvent::Asked {
+            question: Some("ring".to_owned()),
+            contact: Some(bob()),
+            text: Some("bob calls. Take it? y takes it, n declines".to_owned()),
+        },
+        CallEvent::Asked { question: None, contact: None, text: None },
         CallEvent::Refused { contact: bob(), why: "bob is in no call".to_owned() },
         CallEvent::Warning { contact: None, text: "the disk is full".to_owned() },
         CallEvent::EchoHeard(heard),
-        CallEvent::Ended { contact: bob(), reason: HangUpReason::HungUp, by_contact: true, lasted_s: Some(75.25) },
-        CallEvent::Ended {
-            contact: "carol".to_owned(),
-            reason: HangUpReason::NoAnswer,
-            by_contact: true,
-            lasted_s: None,
-        },
+        over("bob", true, HangUpReason::HungUp, Some(75.25), Some(3_701)),
+        over("bob", true, HangUpReason::HungUp, Some(75.25), Some(0)),
+        over("carol", false, HangUpReason::NoAnswer, None, None),
         CallEvent::Disconnected { contact: bob(), why: Some("it did not answer".to_owned()) },
         CallEvent::Stopped { status: 0 },
     ]);
@@ -242,24 +301,53 @@ fn every_event_is_one_line_of_json_and_in_the_list() {
 }
 
 #[test]
-fn a_call_that_ends_leaves_the_screen_and_the_other_takes_its_place() {
-    let model = with(
-        talking(OTP),
-        [
-            CallEvent::Incoming { contact: "carol".to_owned(), terms: AES, waiting: true },
-            CallEvent::Answered { contact: "carol".to_owned(), terms: AES },
-            CallEvent::Held { contact: bob(), on: true },
-        ],
-    );
+fn the_first_call_is_held_while_the_second_is_on_and_takes_its_place_when_it_ends() {
+    let mut model = second_call_taken();
     assert_eq!(model.call().map(|call| call.contact.as_str()), Some("carol"));
-    assert_eq!(model.calls.len(), 2);
-    let mut model = model;
-    let event = CallEvent::Ended {
-        contact: "carol".to_owned(),
-        reason: HangUpReason::HungUp,
-        by_contact: true,
-        lasted_s: None,
-    };
+    assert_eq!(model.calls.iter().map(|call| call.held).collect::<Vec<_>>(), [false, true]);
+    let screen = drawn(&model, 80, 24, Depth::True);
+    assert!(screen.contains("bob: held by you") && !screen.contains("bob: talking"), "{screen}");
+    // It comes back from a lost connection as it was.
+    for event in [
+        CallEvent::Reconnecting { contact: bob() },
+        CallEvent::Answered { contact: bob(), terms: OTP },
+        CallEvent::Held { contact: bob(), on: true },
+    ] {
+        model.apply(&Stamped { at: Duration::from_secs(80), event });
+        assert_eq!(model.call().map(|call| call.contact.as_str()), Some("carol"));
+    }
+    let event = over("carol", false, HangUpReason::HungUp, Some(3.0), Some(150));
     model.apply(&Stamped { at: Duration::from_secs(90), event });
-    assert_eq!(model.call().map(|call| call.contact.as_str()), Some("bob"));
+    assert_eq!(model.call().map(|call| (call.contact.as_str(), call.held)), Some(("bob", true)));
+    let screen = drawn(&model, 80, 24, Depth::True);
+    assert!(screen.contains("held by you") && screen.contains("on hold: nothing of it is sent"), "{screen}");
+}
+
+#[test]
+fn a_lapsed_question_leaves_the_screen() {
+    let asked = [CallEvent::ChangeAsked { contact: bob(), terms: AES }];
+    let mut model = with(talking(OTP), asked);
+    assert!(drawn(&model, 80, 24, Depth::True).contains("LESS protection"));
+    let event = CallEvent::Lapsed { contact: bob(), question: "change".to_owned() };
+    model.apply(&Stamped { at: Duration::from_secs(40), event });
+    assert!(!drawn(&model, 80, 24, Depth::True).contains("LESS protection"));
+    assert_eq!(model.question(), None);
+}
+
+#[test]
+fn whoever_cannot_be_heard_sees_it() {
+    let unsent = Tick { sent: 0, ..tick(OTP) };
+    let screen = drawn(&with(talking(OTP), [CallEvent::Tick(Box::new(unsent))]), 80, 24, Depth::True);
+    assert!(screen.contains("NOT SENT: no key"), "{screen}");
+    let (part, name, why) = ("microphone".to_owned(), "Desk".to_owned(), "it was unplugged".to_owned());
+    let screen = drawn(&with(talking(OTP), [CallEvent::DeviceLost { part, name, why }]), 80, 24, Depth::True);
+    assert!(screen.contains("NO MICROPHONE: silence is sent"), "{screen}");
+}
+
+#[test]
+fn how_push_to_talk_works_here_is_on_the_screen() {
+    let toggled = drawn(&pushed(false), 80, 24, Depth::True);
+    assert!(toggled.contains("press space to talk, and again to end"), "{toggled}");
+    let held = drawn(&pushed(true), 80, 24, Depth::True);
+    assert!(held.contains("hold space to talk"), "{held}");
 }

@@ -31,6 +31,7 @@ use super::run::{Aim, Recordings, Telephone};
 use super::show::Stage;
 use super::{begin, prepare_sound};
 use crate::cli::CallOptions;
+use crate::devices::noise;
 use crate::stock::home::{ContactPolicy, HomeConfig};
 
 /// After how long what was said comes back.
@@ -50,6 +51,7 @@ const MAX_WAITING: usize = 1_024;
 /// Runs the test; returns the exit status.
 pub(super) async fn test(options: &CallOptions) -> anyhow::Result<u8> {
     let config = HomeConfig::default();
+    let _hushed = noise::hush();
     let (sound, ringers) = prepare_sound(&options.sound, &config.sound).await?;
     let heard = Arc::new(Mutex::new(Envelopes::default()));
     sound.watch(Arc::clone(&heard));

@@ -187,10 +187,32 @@ pub enum CallEvent {
         /// Why.
         #[serde(serialize_with = "reason_name")]
         reason: HangUpReason,
+        /// Whether we had called.
+        ours: bool,
         /// Whether the contact ended it.
         by_contact: bool,
         /// How long both were heard, seconds; null if it was never taken.
         lasted_s: Option<f64>,
+        /// Voice packets sent; null if it was never taken.
+        sent: Option<u64>,
+        /// Voice packets that came and were genuine; null if it was never taken.
+        received: Option<u64>,
+    },
+    /// What the person is asked now: `y` and `n` answer this and nothing else.
+    Asked {
+        /// `ring`, `change`, `weaker`, `record`, `stand_in`; null for nothing.
+        question: Option<String>,
+        /// About whom; null for none.
+        contact: Option<String>,
+        /// In plain words; null for nothing.
+        text: Option<String>,
+    },
+    /// What the contact asked for, or the pad's end asked for, is no longer asked.
+    Lapsed {
+        /// With whom.
+        contact: String,
+        /// `change`, `weaker` or `record`.
+        question: String,
     },
     /// A device works, or stands in for another.
     DeviceOpened {
@@ -217,6 +239,25 @@ pub enum CallEvent {
         /// Why.
         why: String,
     },
+    /// The microphone that was chosen is away, and this one could stand in. Silence is sent until the person says yes, or
+    /// the chosen one is back.
+    DeviceOffered {
+        /// `microphone`.
+        part: String,
+        /// What the sound system calls it.
+        id: String,
+        /// Its name.
+        name: String,
+        /// The one that was chosen.
+        instead_of: String,
+    },
+    /// What was offered no longer is: the chosen one is back, another was chosen, or the offered one is gone too.
+    DeviceWithdrawn {
+        /// `microphone`.
+        part: String,
+        /// What the sound system calls the one that was offered.
+        id: String,
+    },
     /// Something that the person should know.
     Warning {
         /// About whom; null for all.
@@ -234,7 +275,7 @@ pub enum CallEvent {
 }
 
 /// Every value of `"event"`.
-pub const EVENTS: [&str; 32] = [
+pub const EVENTS: [&str; 36] = [
     "started",
     "missed",
     "dialling",
@@ -261,8 +302,12 @@ pub const EVENTS: [&str; 32] = [
     "reconnecting",
     "tick",
     "ended",
+    "asked",
+    "lapsed",
     "device_opened",
     "device_lost",
+    "device_offered",
+    "device_withdrawn",
     "refused",
     "warning",
     "echo_heard",

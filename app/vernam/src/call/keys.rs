@@ -1,10 +1,18 @@
 //! What a key means, which depends on what is on the screen: a question, a list, a call.
 
+use std::time::Duration;
+
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use vernam_engine::Transmit;
 use vernam_session::Suite;
 
-use super::model::{DevicePart, Menu, Model, Phase, Question};
+use super::model::{DevicePart, Menu, Model, Phase};
+use super::question::Question;
+
+/// Presses of space that follow each other closer than this are a key held down, which the terminal repeats (ten to
+/// thirty times a second are usual), and no further presses. So a key that is held switches the microphone on, and off
+/// at its first repetition: a microphone that is closed too early does no harm, one that stays open may.
+const REPEATED: Duration = Duration::from_millis(150);
 
 /// What the person wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +49,8 @@ pub enum Wish {
     GoOnUnderAes(String),
     /// Let the contact record, or not any longer.
     AllowRecord(String, bool),
+    /// Speak through this microphone while the chosen one is away, or stay silent.
+    StandIn(String, bool),
     /// Record a call, once a passphrase is there and the contact agrees.
     Record(String),
     /// No longer record it.
@@ -49,9 +59,14 @@ pub enum Wish {
     Quit,
 }
 
-/// Takes a key press in: changes what only the screen knows, and gives what is to be done.
-pub fn pressed(key: KeyEvent, model: &mut Model) -> Option<Wish> {
-    if key.kind == KeyEventKind::Release {
+/// Takes a key in, at `now`: changes what only the screen knows, and gives what is to be done.
+pub fn pressed(key: KeyEvent, model: &mut Model, now: Duration) -> Option<Wish> {
+    model.tick(now);
+    if key.code == KeyCode::Char(' ') && (model.menu.is_none() || key.kind == KeyEventKind::Release) {
+        return space(key.kind, model);
+    }
+    // A key held down is one press, but to walk through a list.
+    if key.kind == KeyEventKind::Release || (key.kind == KeyEventKind::Repeat && model.menu.is_none()) {
         return None;
     }
     if key.modifiers.contains(KeyModifiers::CONTROL) {
@@ -60,9 +75,15 @@ pub fn pressed(key: KeyEvent, model: &mut Model) -> Option<Wish> {
     if let Some(menu) = model.menu.take() {
         return in_menu(key.code, menu, model);
     }
-    if let (Some(question), KeyCode::Char(answer @ ('y' | 'Y' | 'n' | 'N'))) = (model.question(), key.code) {
-        model.answer(&question);
-        return said(question, matches!(answer, 'y' | 'Y'));
+    if let KeyCode::Char(answer @ ('y' | 'Y' | 'n' | 'N')) = key.code {
+        if !model.asked.takes_answers(model.now) {
+            // It may be meant for what was on the screen a moment ago.
+            return None;
+        }
+        if let Some(question) = model.question().cloned() {
+            model.answer(&question);
+            return said(question, matches!(answer, 'y' | 'Y'));
+        }
     }
     let call = model.call().cloned();
     let talked = call.as_ref().filter(|call| call.is_on());
@@ -79,10 +100,6 @@ pub fn pressed(key: KeyEvent, model: &mut Model) -> Option<Wish> {
         KeyCode::Char('D') => {
             switches.do_not_disturb = !switches.do_not_disturb;
             Wish::DoNotDisturb(switches.do_not_disturb)
-        }
-        KeyCode::Char(' ') if switches.transmit == Transmit::PushToTalk => {
-            switches.talking = !switches.talking;
-            Wish::Talk(switches.talking)
         }
         KeyCode::Char('t') => {
             switches.talking = false;
@@ -101,6 +118,10 @@ pub fn pressed(key: KeyEvent, model: &mut Model) -> Option<Wish> {
             switches.echo_cancelling = !switches.echo_cancelling;
             Wish::Process
         }
+        KeyCode::Char('f') if !switches.without_devices => {
+            switches.high_pass = !switches.high_pass;
+            Wish::Process
+        }
         KeyCode::Char('g') if !switches.without_devices => {
             switches.gain_control = !switches.gain_control;
             Wish::Process
@@ -110,7 +131,7 @@ pub fn pressed(key: KeyEvent, model: &mut Model) -> Option<Wish> {
         KeyCode::Char('R') if !switches.without_devices => Wish::OpenMenu(DevicePart::Ringer),
         KeyCode::Char('h') => {
             let call = talked?;
-            Wish::Hold(call.contact.clone(), call.phase != Phase::Held)
+            Wish::Hold(call.contact.clone(), !call.held)
         }
         KeyCode::Tab => {
             let other = model.calls.get(1)?;
@@ -153,7 +174,30 @@ fn said(question: Question, yes: bool) -> Option<Wish> {
         // The call then ends when the pad does.
         Question::Weaker { .. } => return None,
         Question::Record { contact } => Wish::AllowRecord(contact, yes),
+        Question::StandIn { id, .. } => Wish::StandIn(id, yes),
     })
+}
+
+/// Space, under push-to-talk: talks while it is down where the terminal tells when it is let go, else begins to talk and
+/// ends it.
+fn space(kind: KeyEventKind, model: &mut Model) -> Option<Wish> {
+    if model.switches.transmit != Transmit::PushToTalk {
+        return None;
+    }
+    let repeated = model.space_at.is_some_and(|before| model.now < before + REPEATED);
+    let talking = match kind {
+        KeyEventKind::Press if model.switches.tells_release => true,
+        KeyEventKind::Press => {
+            model.space_at = Some(model.now);
+            if repeated {
+                return None;
+            }
+            !model.switches.talking
+        }
+        KeyEventKind::Repeat => return None,
+        KeyEventKind::Release => false,
+    };
+    (std::mem::replace(&mut model.switches.talking, talking) != talking).then_some(Wish::Talk(talking))
 }
 
 fn in_menu(code: KeyCode, mut menu: Menu, model: &mut Model) -> Option<Wish> {
@@ -179,15 +223,14 @@ fn in_menu(code: KeyCode, mut menu: Menu, model: &mut Model) -> Option<Wish> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::events::{CallEvent, Stamped, Terms};
     use super::*;
 
     const TERMS: Terms = Terms { suite: Suite::Otp, bit_rate_bps: 16_000, frame_ms: 20 };
 
+    /// Told two seconds after whatever was before.
     fn told(model: &mut Model, event: CallEvent) {
-        model.apply(&Stamped { at: Duration::ZERO, event });
+        model.apply(&Stamped { at: model.now + Duration::from_secs(2), event });
     }
 
     fn talking() -> Model {
@@ -197,25 +240,106 @@ mod tests {
         model
     }
 
+    /// Pressed a second after whatever was before.
     fn press(model: &mut Model, code: KeyCode) -> Option<Wish> {
-        pressed(KeyEvent::new(code, KeyModifiers::NONE), model)
+        press_after(model, code, 1_000)
+    }
+
+    fn press_after(model: &mut Model, code: KeyCode, millis: u64) -> Option<Wish> {
+        let now = model.now + Duration::from_millis(millis);
+        pressed(KeyEvent::new(code, KeyModifiers::NONE), model, now)
+    }
+
+    fn bob() -> String {
+        "bob".to_owned()
     }
 
     #[test]
     fn a_question_takes_y_and_n_before_anything_else() {
         let mut model = talking();
-        let bob = || "bob".to_owned();
         assert_eq!(press(&mut model, KeyCode::Char('n')), Some(Wish::Process));
         told(&mut model, CallEvent::RecordAsked { contact: bob() });
         let terms = Terms { suite: Suite::Aes256Gcm, ..TERMS };
         told(&mut model, CallEvent::ChangeAsked { contact: bob(), terms });
-        assert_eq!(press(&mut model, KeyCode::Char('n')), Some(Wish::AllowChange(bob(), false)));
+        // What was asked first stays until it is answered.
         assert_eq!(press(&mut model, KeyCode::Char('y')), Some(Wish::AllowRecord(bob(), true)));
+        assert_eq!(press(&mut model, KeyCode::Char('n')), Some(Wish::AllowChange(bob(), false)));
         told(&mut model, CallEvent::WeakerWanted { contact: bob() });
         assert_eq!(press(&mut model, KeyCode::Char('n')), None);
         assert_eq!(model.question(), None);
         told(&mut model, CallEvent::WeakerWanted { contact: bob() });
         assert_eq!(press(&mut model, KeyCode::Char('y')), Some(Wish::GoOnUnderAes(bob())));
+    }
+
+    #[test]
+    fn a_key_that_was_on_its_way_when_the_question_came_does_nothing() {
+        let mut model = talking();
+        told(&mut model, CallEvent::RecordAsked { contact: bob() });
+        for key in ['y', 'n', 'Y'] {
+            assert_eq!(press_after(&mut model, KeyCode::Char(key), 160), None, "{key}");
+        }
+        assert!(!model.switches.noise_suppression, "nor does it do what it does without a question");
+        assert_eq!(press_after(&mut model, KeyCode::Char('m'), 0), Some(Wish::Mute(true)), "others do");
+        assert_eq!(press_after(&mut model, KeyCode::Char('n'), 20), Some(Wish::AllowRecord(bob(), false)));
+    }
+
+    #[test]
+    fn a_question_that_lapsed_leaves_no_yes_to_the_next() {
+        for lapse in [
+            CallEvent::Lapsed { contact: bob(), question: "record".to_owned() },
+            CallEvent::Reconnecting { contact: bob() },
+            CallEvent::Answered { contact: bob(), terms: TERMS },
+            CallEvent::RecordingByContact { contact: bob(), on: false },
+            CallEvent::Ended {
+                contact: bob(),
+                reason: vernam_session::HangUpReason::HungUp,
+                ours: true,
+                by_contact: true,
+                lasted_s: None,
+                sent: None,
+                received: None,
+            },
+        ] {
+            let mut model = talking();
+            told(&mut model, CallEvent::RecordAsked { contact: bob() });
+            let carol = CallEvent::Incoming { contact: "carol".to_owned(), terms: TERMS, waiting: true };
+            told(&mut model, carol);
+            assert_eq!(model.question(), Some(&Question::Record { contact: bob() }));
+            told(&mut model, lapse.clone());
+            let ring = Question::Ring { contact: "carol".to_owned() };
+            assert_eq!(model.question(), Some(&ring), "{lapse:?}");
+            assert_eq!(press_after(&mut model, KeyCode::Char('y'), 300), None, "meant for what is gone: {lapse:?}");
+            assert_eq!(press(&mut model, KeyCode::Char('y')), Some(Wish::Answer("carol".to_owned())));
+            assert_eq!(model.question(), None, "asked once");
+        }
+    }
+
+    #[test]
+    fn another_microphone_takes_a_yes() {
+        let mut model = talking();
+        let offered = || CallEvent::DeviceOffered {
+            part: "microphone".to_owned(),
+            id: "desk".to_owned(),
+            name: "Desk".to_owned(),
+            instead_of: "Headset".to_owned(),
+        };
+        told(&mut model, offered());
+        assert_eq!(press(&mut model, KeyCode::Char('n')), Some(Wish::StandIn("desk".to_owned(), false)));
+        assert_eq!(model.question(), None);
+        told(&mut model, offered());
+        assert_eq!(press(&mut model, KeyCode::Char('y')), Some(Wish::StandIn("desk".to_owned(), true)));
+        told(&mut model, offered());
+        told(&mut model, CallEvent::DeviceWithdrawn { part: "microphone".to_owned(), id: "desk".to_owned() });
+        assert_eq!((model.question(), model.offer.is_none()), (None, true));
+    }
+
+    #[test]
+    fn where_nobody_is_there_nothing_is_asked() {
+        let mut model = talking();
+        model.attended = super::super::model::Attended::Nobody;
+        told(&mut model, CallEvent::RecordAsked { contact: bob() });
+        told(&mut model, CallEvent::Incoming { contact: "carol".to_owned(), terms: TERMS, waiting: true });
+        assert_eq!(model.question(), None);
     }
 
     #[test]
@@ -225,7 +349,7 @@ mod tests {
         model.calls.clear();
         assert_eq!(press(&mut model, KeyCode::Char('q')), Some(Wish::Quit));
         let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
-        assert_eq!(pressed(interrupt, &mut talking()), Some(Wish::Quit));
+        assert_eq!(pressed(interrupt, &mut talking(), Duration::ZERO), Some(Wish::Quit));
     }
 
     #[test]
@@ -236,6 +360,47 @@ mod tests {
         assert_eq!(press(&mut model, KeyCode::Char(' ')), Some(Wish::Talk(true)));
         assert_eq!(press(&mut model, KeyCode::Char(' ')), Some(Wish::Talk(false)));
         assert_eq!(press(&mut model, KeyCode::Char('t')), Some(Wish::Transmit(Transmit::Voice)));
+    }
+
+    #[test]
+    fn space_held_down_where_nobody_tells_when_it_is_let_go_leaves_the_microphone_closed() {
+        let mut model = talking();
+        press(&mut model, KeyCode::Char('t'));
+        assert_eq!(press(&mut model, KeyCode::Char(' ')), Some(Wish::Talk(true)));
+        assert_eq!(press_after(&mut model, KeyCode::Char(' '), 400), Some(Wish::Talk(false)));
+        for _ in 0..40 {
+            assert_eq!(press_after(&mut model, KeyCode::Char(' '), 33), None);
+        }
+        assert!(!model.switches.talking);
+        assert_eq!(press(&mut model, KeyCode::Char(' ')), Some(Wish::Talk(true)));
+    }
+
+    #[test]
+    fn where_the_terminal_tells_it_one_talks_while_space_is_down() {
+        let mut model = talking();
+        model.switches.tells_release = true;
+        let key = |model: &mut Model, kind| {
+            let key = KeyEvent::new_with_kind(KeyCode::Char(' '), KeyModifiers::NONE, kind);
+            pressed(key, model, model.now)
+        };
+        assert_eq!(key(&mut model, KeyEventKind::Press), None, "it is not push-to-talk");
+        assert_eq!(press(&mut model, KeyCode::Char('t')), Some(Wish::Transmit(Transmit::PushToTalk)));
+        assert_eq!(key(&mut model, KeyEventKind::Press), Some(Wish::Talk(true)));
+        for _ in 0..3 {
+            assert_eq!(key(&mut model, KeyEventKind::Repeat), None);
+        }
+        assert_eq!(key(&mut model, KeyEventKind::Press), None, "a press whose end was not seen");
+        assert_eq!(key(&mut model, KeyEventKind::Release), Some(Wish::Talk(false)));
+        assert_eq!(key(&mut model, KeyEventKind::Release), None);
+    }
+
+    #[test]
+    fn a_switch_held_down_is_switched_once() {
+        let mut model = talking();
+        assert_eq!(press(&mut model, KeyCode::Char('m')), Some(Wish::Mute(true)));
+        let repeat = KeyEvent::new_with_kind(KeyCode::Char('m'), KeyModifiers::NONE, KeyEventKind::Repeat);
+        assert_eq!(pressed(repeat, &mut model, Duration::from_secs(9)), None);
+        assert!(model.switches.muted);
     }
 
     #[test]

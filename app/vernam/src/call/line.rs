@@ -15,7 +15,7 @@ use vernam_audio::device::{Choice, Ringer};
 use vernam_audio::tone::ToneKind;
 use vernam_engine::{
     CallProposal, CallRecord, CallStats, Command, Contact, Engine, EngineConfig, Event, KeySource, OpenStocks,
-    PhoneEvent, Policy, Tone,
+    PhoneEvent, Policy, Question, Tone,
 };
 use vernam_quic::Endpoint;
 use vernam_session::{CallTerms, HangUpReason, Suite};
@@ -118,6 +118,14 @@ struct Running {
     terms: CallTerms,
     voice: Option<u64>,
     answered: Option<Instant>,
+    /// We hold it: it has neither mouth nor ear.
+    held: bool,
+}
+
+impl Running {
+    fn new(terms: CallTerms, voice: Option<u64>) -> Self {
+        Self { terms, voice, answered: None, held: false }
+    }
 }
 
 impl Line {
@@ -183,8 +191,7 @@ impl Line {
 
     /// Whether a call under `suite` may be taken without asking anybody: the contact's policy asks for no more.
     pub(crate) fn takes(&self, contact: &str, suite: Suite) -> bool {
-        let policy = self.contacts.get(contact).map(|party| party.policy).unwrap_or_default();
-        suite == Suite::Otp || policy == ContactPolicy::Aes
+        needs_no_yes(self.contacts.get(contact).map(|party| party.policy).unwrap_or_default(), suite)
     }
 
     /// Calls a contact that is connected; gives what is to be told.
@@ -192,7 +199,7 @@ impl Line {
         let proposal = CallProposal { suite, codec: codec(self.profile, suite) };
         let terms = proposal.terms().context("this profile cannot be used for a call")?;
         let (voice, io) = self.sound.voice();
-        self.calls.insert(contact.to_owned(), Running { terms, voice: Some(voice), answered: None });
+        self.calls.insert(contact.to_owned(), Running::new(terms, Some(voice)));
         self.command(Command::Call { contact: contact.to_owned(), proposal, io }).await?;
         Ok(CallEvent::Calling { contact: contact.to_owned(), terms: terms.into() })
     }
@@ -202,8 +209,8 @@ impl Line {
         self.command(Command::Record { contact: contact.to_owned(), tape: Some(Box::new(tape)) }).await
     }
 
-    /// Does what the person wants, as far as the engine is concerned; gives what is to be told besides.
-    pub(crate) async fn carry_out(&mut self, wish: Wish) -> anyhow::Result<Option<CallEvent>> {
+    /// Does what the person wants, as far as the engine is concerned.
+    pub(crate) async fn carry_out(&mut self, wish: Wish) -> anyhow::Result<()> {
         let command = match wish {
             Wish::Answer(contact) => {
                 let (voice, io) = self.sound.voice();
@@ -214,17 +221,15 @@ impl Line {
             }
             Wish::Decline(contact) => Command::HangUp { contact, reason: HangUpReason::Declined },
             Wish::HangUp(contact) => Command::HangUp { contact, reason: HangUpReason::HungUp },
-            Wish::Hold(contact, on) => {
-                self.command(Command::Hold { contact: contact.clone(), on }).await?;
-                if !on {
-                    self.give_sound_to(&contact);
-                }
-                return Ok(Some(CallEvent::Held { contact, on }));
-            }
+            Wish::Hold(contact, on) => Command::Hold { contact, on },
             Wish::Mute(on) => Command::Mute(on),
             Wish::Deafen(on) => Command::Deafen(on),
             Wish::DoNotDisturb(on) => Command::DoNotDisturb(on),
-            Wish::Transmit(transmit) => Command::Transmit(transmit),
+            Wish::Transmit(transmit) => {
+                // Whoever talked when push-to-talk was left must not still be talking when it is taken up again.
+                self.command(Command::Talk(false)).await?;
+                Command::Transmit(transmit)
+            }
             Wish::Talk(on) => Command::Talk(on),
             Wish::Protect(contact, suite) => {
                 let proposal = self.changed(&contact, suite)?;
@@ -238,10 +243,11 @@ impl Line {
             Wish::AllowRecord(contact, yes) => Command::AnswerRecord { contact, yes },
             Wish::StopRecording(contact) => Command::Record { contact, tape: None },
             // The telephone's own.
-            Wish::Process | Wish::OpenMenu(_) | Wish::Choose(..) | Wish::Record(_) | Wish::Quit => return Ok(None),
+            Wish::StandIn(..) | Wish::Process | Wish::OpenMenu(_) | Wish::Choose(..) | Wish::Record(_) | Wish::Quit => {
+                return Ok(());
+            }
         };
-        self.command(command).await?;
-        Ok(None)
+        self.command(command).await
     }
 
     /// The running call's terms under another suite, with frames of the same length.
@@ -287,13 +293,16 @@ impl Line {
     fn phone(&mut self, contact: String, event: PhoneEvent) -> Vec<CallEvent> {
         vec![match event {
             PhoneEvent::Incoming { terms, waiting } => {
-                self.calls.insert(contact.clone(), Running { terms, voice: None, answered: None });
+                self.calls.insert(contact.clone(), Running::new(terms, None));
                 CallEvent::Incoming { contact, terms: terms.into(), waiting }
             }
             PhoneEvent::Ringing => CallEvent::Ringing { contact },
             PhoneEvent::Answered { terms } => {
                 self.agree(&contact, terms);
-                self.give_sound_to(&contact);
+                // A held call that comes back after a lost connection is still held.
+                if self.calls.get(&contact).is_some_and(|call| !call.held) {
+                    self.give_sound_to(&contact);
+                }
                 CallEvent::Answered { contact, terms: terms.into() }
             }
             PhoneEvent::Changed { terms } => {
@@ -304,6 +313,23 @@ impl Line {
             PhoneEvent::ChangeDeclined => CallEvent::ChangeDeclined { contact },
             PhoneEvent::TalkLeft { seconds } => CallEvent::TalkLeft { contact, left_s: seconds },
             PhoneEvent::WeakerWanted => CallEvent::WeakerWanted { contact },
+            PhoneEvent::HeldHere { on } => {
+                if let Some(call) = self.calls.get_mut(&contact) {
+                    call.held = on;
+                }
+                if !on {
+                    self.give_sound_to(&contact);
+                }
+                CallEvent::Held { contact, on }
+            }
+            PhoneEvent::Lapsed { question } => {
+                let question = match question {
+                    Question::Change => "change",
+                    Question::Weaker => "weaker",
+                    Question::Record => "record",
+                };
+                CallEvent::Lapsed { contact, question: question.to_owned() }
+            }
             PhoneEvent::Held { on } => CallEvent::HeldByContact { contact, on },
             PhoneEvent::Muted { on } => CallEvent::MutedByContact { contact, on },
             PhoneEvent::RecordAsked => CallEvent::RecordAsked { contact },
@@ -311,11 +337,12 @@ impl Line {
             PhoneEvent::Recorded { ours: false, on } => CallEvent::RecordingByContact { contact, on },
             PhoneEvent::RecordDeclined => CallEvent::RecordDeclined { contact },
             PhoneEvent::Reconnecting => CallEvent::Reconnecting { contact },
-            PhoneEvent::Ended { reason, by_contact } => {
+            PhoneEvent::Ended { reason, by_contact, ours, carried } => {
                 let answered = self.calls.remove(&contact).and_then(|call| call.answered);
                 // Another call that is on is heard again only once the person goes on with it.
                 let lasted_s = answered.map(|since| since.elapsed().as_secs_f64());
-                CallEvent::Ended { contact, reason, by_contact, lasted_s }
+                let (sent, received) = (carried.map(|carried| carried.sent), carried.map(|carried| carried.received));
+                CallEvent::Ended { contact, reason, ours, by_contact, lasted_s, sent, received }
             }
             PhoneEvent::Refused { why } => CallEvent::Refused { contact, why },
             _ => return Vec::new(),
@@ -371,6 +398,11 @@ impl Line {
         }
         told
     }
+}
+
+/// Whether a call under `suite` is what this policy asks for, so that no person has to say yes to less.
+fn needs_no_yes(policy: ContactPolicy, suite: Suite) -> bool {
+    suite == Suite::Otp || policy == ContactPolicy::Aes
 }
 
 /// How the engine is told what may protect calls.
@@ -434,5 +466,20 @@ fn quality(stats: &CallStats) -> Quality {
         delay_ms: milliseconds(stats.delay),
         jitter_ms: milliseconds(stats.jitter),
         key_used_bytes: stats.key_outbound,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_nobody_there_only_what_the_policy_asks_for_is_taken() {
+        for policy in [ContactPolicy::OtpOnly, ContactPolicy::PreferOtp, ContactPolicy::Aes] {
+            assert!(needs_no_yes(policy, Suite::Otp), "{policy:?}");
+            for suite in [Suite::Aes256Gcm, Suite::ChaCha20Poly1305] {
+                assert_eq!(needs_no_yes(policy, suite), policy == ContactPolicy::Aes, "{policy:?}, {suite:?}");
+            }
+        }
     }
 }

@@ -7,6 +7,7 @@ use vernam_engine::Transmit;
 use vernam_session::Suite;
 
 use super::events::{CallEvent, EchoHeard, Stamped, Terms, Tick};
+use super::question::{Asked, Question};
 use super::{plain, words};
 
 /// Lines of the log that are kept for the screen.
@@ -21,10 +22,8 @@ pub enum Phase {
     Ringing,
     /// It rings here.
     Incoming,
-    /// Both are heard.
+    /// Both took it.
     Talking,
-    /// We hold it.
-    Held,
     /// The connection is away.
     Reconnecting,
 }
@@ -41,6 +40,10 @@ pub struct Call {
     pub terms: Terms,
     /// When it was taken.
     pub answered: Option<Duration>,
+    /// Whether the person has said what to do about its ringing.
+    pub decided: bool,
+    /// Whether we hold it.
+    pub held: bool,
     /// Whether the contact holds it.
     pub held_by_contact: bool,
     /// Whether the contact's microphone is off.
@@ -69,37 +72,15 @@ impl Call {
         if self.is_on() { weakest } else { self.terms.suite }
     }
 
+    /// What was asked about it is asked no longer.
+    fn forget_questions(&mut self) {
+        (self.change_asked, self.weaker_wanted, self.record_asked) = (None, false, false);
+    }
+
     /// Whether it was taken.
     pub fn is_on(&self) -> bool {
-        matches!(self.phase, Phase::Talking | Phase::Held | Phase::Reconnecting)
+        matches!(self.phase, Phase::Talking | Phase::Reconnecting)
     }
-}
-
-/// What the person is asked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Question {
-    /// Take the call?
-    Ring {
-        /// Who calls.
-        contact: String,
-    },
-    /// Go on with less protection?
-    Change {
-        /// Who asks.
-        contact: String,
-        /// For what.
-        suite: Suite,
-    },
-    /// Go on with less once the pad is used up?
-    Weaker {
-        /// With whom.
-        contact: String,
-    },
-    /// May the contact record?
-    Record {
-        /// Who asks.
-        contact: String,
-    },
 }
 
 /// What the person set.
@@ -120,10 +101,14 @@ pub struct Switches {
     pub echo_cancelling: bool,
     /// Noise is taken out.
     pub noise_suppression: bool,
+    /// What is too low for a voice is taken out.
+    pub high_pass: bool,
     /// The loudness is evened out.
     pub gain_control: bool,
     /// Files or silence instead of devices: no switch of a device does anything.
     pub without_devices: bool,
+    /// Whether the terminal tells when a key is let go, so that the person talks while space is down.
+    pub tells_release: bool,
 }
 
 /// Which of the three devices.
@@ -159,6 +144,31 @@ pub struct Menu {
     pub names: Vec<String>,
     /// Which of them is marked.
     pub marked: usize,
+}
+
+/// A microphone that could stand in for the one that was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// What the sound system calls it.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The one that was chosen.
+    pub instead_of: String,
+    /// Whether the person is still to say yes or no.
+    pub open: bool,
+}
+
+/// Who is there to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Attended {
+    /// A person, at a terminal.
+    #[default]
+    Person,
+    /// A program, or nobody, which cannot know what a microphone hears.
+    Program,
+    /// Nobody: calls are taken without asking.
+    Nobody,
 }
 
 /// What a log line is like.
@@ -202,6 +212,14 @@ pub struct Model {
     pub switches: Switches,
     /// The devices in use: microphone, loudspeaker.
     pub devices: [Option<String>; 2],
+    /// The microphone that could stand in for the chosen one, while that is away.
+    pub offer: Option<Offer>,
+    /// What the person is asked.
+    pub asked: Asked,
+    /// Who that is.
+    pub attended: Attended,
+    /// When space was last pressed.
+    pub space_at: Option<Duration>,
     /// The list that is open.
     pub menu: Option<Menu>,
     /// The passphrase that is typed in: what for, and how many characters there are. They themselves are not here.
@@ -221,6 +239,7 @@ impl Model {
     pub fn apply(&mut self, stamped: &Stamped) {
         self.now = self.now.max(stamped.at);
         self.change(&stamped.event, stamped.at);
+        self.settle();
         if let Some((mood, text)) = plain::tell(&stamped.event) {
             if self.log.len() == LOG {
                 self.log.pop_front();
@@ -248,12 +267,17 @@ impl Model {
             CallEvent::Incoming { contact, terms, .. } => self.begin(contact, Phase::Incoming, *terms),
             CallEvent::Ringing { contact } => self.with(contact, |call| call.phase = Phase::Ringing),
             CallEvent::Answered { contact, terms } => {
+                let mut heard = true;
                 self.with(contact, |call| {
                     call.phase = Phase::Talking;
                     call.terms = *terms;
                     call.answered.get_or_insert(at);
+                    call.forget_questions();
+                    heard = !call.held;
                 });
-                self.hear(contact);
+                if heard {
+                    self.hear(contact);
+                }
             }
             CallEvent::Changed { contact, terms } => self.with(contact, |call| {
                 call.terms = *terms;
@@ -264,9 +288,14 @@ impl Model {
             CallEvent::ChangeAsked { contact, terms } => self.with(contact, |call| call.change_asked = Some(*terms)),
             CallEvent::TalkLeft { contact, left_s } => self.with(contact, |call| call.left_s = Some(*left_s)),
             CallEvent::WeakerWanted { contact } => self.with(contact, |call| call.weaker_wanted = true),
+            CallEvent::Lapsed { contact, question } => self.with(contact, |call| match question.as_str() {
+                "change" => call.change_asked = None,
+                "weaker" => call.weaker_wanted = false,
+                "record" => call.record_asked = false,
+                _ => {}
+            }),
             CallEvent::Held { contact, on } => {
-                let phase = if *on { Phase::Held } else { Phase::Talking };
-                self.with(contact, |call| call.phase = phase);
+                self.with(contact, |call| call.held = *on);
                 if !on {
                     self.hear(contact);
                 }
@@ -279,14 +308,28 @@ impl Model {
                 call.recording_by_contact = *on;
                 call.record_asked = false;
             }),
-            CallEvent::Reconnecting { contact } => self.with(contact, |call| call.phase = Phase::Reconnecting),
+            CallEvent::Reconnecting { contact } => self.with(contact, |call| {
+                call.phase = Phase::Reconnecting;
+                call.forget_questions();
+            }),
             CallEvent::Tick(tick) => self.with(&tick.contact, |call| {
                 call.left_s = tick.key_left_s;
                 call.tick = Some((**tick).clone());
             }),
-            CallEvent::Ended { contact, .. } => self.calls.retain(|call| call.contact != *contact),
+            CallEvent::Ended { contact, .. } => {
+                self.calls.retain(|call| call.contact != *contact);
+                if self.calls.is_empty() {
+                    // No microphone is open, and none is needed.
+                    self.offer = None;
+                }
+            }
             CallEvent::DeviceOpened { part, name, .. } => self.device(part, Some(name)),
             CallEvent::DeviceLost { part, .. } => self.device(part, None),
+            CallEvent::DeviceOffered { id, name, instead_of, .. } => {
+                let (id, name, instead_of) = (id.clone(), name.clone(), instead_of.clone());
+                self.offer = Some(Offer { id, name, instead_of, open: true });
+            }
+            CallEvent::DeviceWithdrawn { id, .. } => self.offer = self.offer.take().filter(|offer| offer.id != *id),
             CallEvent::EchoHeard(heard) => self.echo = Some(*heard),
             CallEvent::Stopped { .. } => self.stopping = true,
             _ => {}
@@ -300,6 +343,8 @@ impl Model {
             phase,
             terms,
             answered: None,
+            decided: false,
+            held: false,
             held_by_contact: false,
             muted_by_contact: false,
             recording: false,
@@ -330,6 +375,10 @@ impl Model {
             _ => return,
         };
         self.devices[slot] = name.cloned();
+        if slot == 0 && name.is_some() {
+            // Whatever was offered, this is the microphone now.
+            self.offer = None;
+        }
     }
 
     /// The call that the keys are about: the one that is heard, else the first that there is.
@@ -343,28 +392,62 @@ impl Model {
         words.map(|(_, words)| words.join(" ")).filter(|words| !words.is_empty())
     }
 
-    /// What the person is asked, the most pressing first: one at a time.
-    pub fn question(&self) -> Option<Question> {
-        let rings = self.calls.iter().find(|call| call.phase == Phase::Incoming);
-        let first = |ask: fn(&Call) -> Option<Question>| self.calls.iter().find_map(ask);
-        first(|call| {
-            let contact = call.contact.clone();
-            call.change_asked.map(|terms| Question::Change { contact, suite: terms.suite })
-        })
-        .or_else(|| first(|call| call.weaker_wanted.then(|| Question::Weaker { contact: call.contact.clone() })))
-        .or_else(|| first(|call| call.record_asked.then(|| Question::Record { contact: call.contact.clone() })))
-        .or_else(|| rings.map(|call| Question::Ring { contact: call.contact.clone() }))
+    /// What the person is asked, if anything: one question at a time.
+    pub fn question(&self) -> Option<&Question> {
+        self.asked.question()
+    }
+
+    /// Everything that waits for an answer, the most pressing first.
+    fn open(&self) -> Vec<Question> {
+        let mut open = Vec::new();
+        let asks = self.attended != Attended::Nobody;
+        for call in self.calls.iter().filter(|call| call.phase == Phase::Talking) {
+            let contact = || call.contact.clone();
+            let change = call.change_asked.filter(|_| asks);
+            let change =
+                change.map(|terms| Question::Change { contact: contact(), suite: terms.suite, now: call.terms.suite });
+            open.extend(change);
+            open.extend(call.weaker_wanted.then(|| Question::Weaker { contact: contact() }));
+            open.extend((call.record_asked && asks).then(|| Question::Record { contact: contact() }));
+        }
+        if let Some(Offer { id, name, instead_of, open: true }) = &self.offer
+            && self.attended == Attended::Person
+        {
+            let (id, name, instead_of) = (id.clone(), name.clone(), instead_of.clone());
+            open.push(Question::StandIn { id, name, instead_of });
+        }
+        let rings = self.calls.iter().filter(|call| asks && call.phase == Phase::Incoming && !call.decided);
+        open.extend(rings.map(|call| Question::Ring { contact: call.contact.clone() }));
+        let rank = |question: &Question| match question {
+            Question::Change { .. } => 0,
+            Question::Weaker { .. } => 1,
+            Question::StandIn { .. } => 2,
+            Question::Record { .. } => 3,
+            Question::Ring { .. } => 4,
+        };
+        open.sort_by_key(rank);
+        open
+    }
+
+    fn settle(&mut self) {
+        let open = self.open();
+        self.asked.settle(open, self.now);
     }
 
     /// The question was answered, and goes away.
     pub fn answer(&mut self, question: &Question) {
         match question {
-            // The call goes away, or is talked in, once the engine says so.
-            Question::Ring { .. } => {}
+            Question::Ring { contact } => self.with(contact, |call| call.decided = true),
             Question::Change { contact, .. } => self.with(contact, |call| call.change_asked = None),
             Question::Weaker { contact } => self.with(contact, |call| call.weaker_wanted = false),
             Question::Record { contact } => self.with(contact, |call| call.record_asked = false),
+            Question::StandIn { .. } => {
+                if let Some(offer) = &mut self.offer {
+                    offer.open = false;
+                }
+            }
         }
+        self.settle();
     }
 
     /// How long the call that is heard lasts.

@@ -8,7 +8,12 @@ use super::words;
 
 /// The line of an event, with its time; none for what is told many times a second.
 pub fn line(stamped: &Stamped) -> Option<String> {
-    tell(&stamped.event).map(|(mood, text)| {
+    // On the screen a question has a place of its own, so it is no line of what happened.
+    let asked = match &stamped.event {
+        CallEvent::Asked { text: Some(text), .. } => Some((Mood::Warn, format!("> {text}"))),
+        _ => None,
+    };
+    asked.or_else(|| tell(&stamped.event)).map(|(mood, text)| {
         let mark = match mood {
             Mood::Plain => "   ",
             Mood::Good => "ok ",
@@ -40,7 +45,7 @@ pub fn tell(event: &CallEvent) -> Option<(Mood, String)> {
         CallEvent::Disconnected { contact, why: Some(why) } => bad(format!("no connection with {contact}: {why}")),
         CallEvent::Incoming { contact, terms, waiting } => {
             let while_talking = if *waiting { ", while you are in another call" } else { "" };
-            warn(format!("{contact} calls under {}{while_talking}: y takes the call, n declines it", said(*terms)))
+            warn(format!("{contact} calls under {}{while_talking}", said(*terms)))
         }
         CallEvent::Calling { contact, terms } => plain(format!("calling {contact} under {}", said(*terms))),
         CallEvent::Ringing { contact } => plain(format!("it rings at {contact}'s")),
@@ -48,10 +53,9 @@ pub fn tell(event: &CallEvent) -> Option<(Mood, String)> {
         CallEvent::Changed { contact, terms } => {
             good(format!("the call with {contact} goes on under {}", said(*terms)))
         }
-        CallEvent::ChangeAsked { contact, terms } => warn(format!(
-            "{contact} asks to go on with less protection, under {}: y or n",
-            words::protected_by(terms.suite)
-        )),
+        CallEvent::ChangeAsked { contact, terms } => {
+            warn(format!("{contact} asks to go on with less protection, under {}", words::protected_by(terms.suite)))
+        }
         CallEvent::ChangeDeclined { contact } => {
             warn(format!("{contact} does not take the change, or has no key for it"))
         }
@@ -59,8 +63,7 @@ pub fn tell(event: &CallEvent) -> Option<(Mood, String)> {
             warn(format!("one-time pad for {} of talk with {contact} is left", words::lasts(*left_s)))
         }
         CallEvent::WeakerWanted { contact } => warn(format!(
-            "the one-time pad with {contact} will soon be used up. Go on under AES-256-GCM then? y or n; with n the \
-             call ends when the pad does"
+            "the one-time pad with {contact} will soon be used up; the call ends with it, or goes on under AES-256-GCM"
         )),
         CallEvent::Held { contact, on: true } => plain(format!("you hold the call with {contact}")),
         CallEvent::Held { contact, on: false } => plain(format!("the call with {contact} goes on")),
@@ -68,7 +71,7 @@ pub fn tell(event: &CallEvent) -> Option<(Mood, String)> {
         CallEvent::HeldByContact { contact, on: false } => plain(format!("{contact} is back")),
         CallEvent::MutedByContact { contact, on: true } => plain(format!("{contact}'s microphone is off")),
         CallEvent::MutedByContact { contact, on: false } => plain(format!("{contact}'s microphone is on")),
-        CallEvent::RecordAsked { contact } => warn(format!("{contact} asks to record the call: y or n")),
+        CallEvent::RecordAsked { contact } => warn(format!("{contact} asks to record the call")),
         CallEvent::Recording { contact, on: true } => {
             warn(format!("the call with {contact} is recorded here, encrypted; both hear a tone"))
         }
@@ -81,18 +84,15 @@ pub fn tell(event: &CallEvent) -> Option<(Mood, String)> {
         CallEvent::Reconnecting { contact } => {
             warn(format!("the connection with {contact} is away; the call waits up to 30 s for it"))
         }
-        CallEvent::Ended { contact, reason, by_contact, lasted_s } => {
-            let why = words::reason(*reason, contact, *by_contact);
-            plain(match lasted_s {
-                Some(lasted) => format!("the call with {contact} is over after {}: {why}", lasted_words(*lasted)),
-                None => format!("no call with {contact}: {why}"),
-            })
+        CallEvent::Ended { .. } => ended(event),
+        CallEvent::Lapsed { contact, question } => plain(match question.as_str() {
+            "change" => format!("{contact} no longer asks to go on with less protection"),
+            "record" => format!("{contact} no longer asks to record"),
+            _ => format!("whether the call with {contact} may go on with less protection is no longer asked"),
+        }),
+        CallEvent::DeviceOpened { .. } | CallEvent::DeviceLost { .. } | CallEvent::DeviceOffered { .. } => {
+            device(event)
         }
-        CallEvent::DeviceOpened { part, name, stands_in: false } => plain(format!("{}: {name}", part_words(part))),
-        CallEvent::DeviceOpened { part, name, stands_in: true } => {
-            warn(format!("{}: {name} stands in for the one that was chosen", part_words(part)))
-        }
-        CallEvent::DeviceLost { part, name, why } => warn(format!("the {} {name} is gone: {why}", part_words(part))),
         CallEvent::Refused { why, .. } => warn(why.clone()),
         CallEvent::Warning { text, .. } => warn(text.clone()),
         CallEvent::EchoHeard(heard) => plain(match heard.round_trip_ms {
@@ -107,9 +107,45 @@ pub fn tell(event: &CallEvent) -> Option<(Mood, String)> {
                 heard.said_peak_dbfs, heard.heard_peak_dbfs
             ),
         }),
-        // Told many times a second, or by the exit status.
-        CallEvent::Tick(_) | CallEvent::Stopped { .. } => None,
+        // Told many times a second, in a place of its own, by what follows, or by the exit status.
+        CallEvent::Tick(_)
+        | CallEvent::Asked { .. }
+        | CallEvent::DeviceWithdrawn { .. }
+        | CallEvent::Stopped { .. } => None,
     }
+}
+
+/// How a call ended.
+fn ended(event: &CallEvent) -> Option<(Mood, String)> {
+    let CallEvent::Ended { contact, reason, ours, by_contact, lasted_s, received, .. } = event else { return None };
+    let (reason, ours, by_contact, was_taken) = (*reason, *ours, *by_contact, lasted_s.is_some());
+    let why = words::Ending { contact, reason, ours, by_contact, was_taken }.words();
+    let Some(lasted) = lasted_s else { return Some((Mood::Plain, format!("no call with {contact}: {why}"))) };
+    let over = format!("the call with {contact} is over after {}: {why}", lasted_words(*lasted));
+    Some(match received {
+        Some(0) => (Mood::Bad, format!("{over}. No voice came from {contact} in all that time")),
+        _ => (Mood::Plain, over),
+    })
+}
+
+/// What happened to a device.
+fn device(event: &CallEvent) -> Option<(Mood, String)> {
+    Some(match event {
+        CallEvent::DeviceOpened { part, name, stands_in: false } => {
+            (Mood::Plain, format!("{}: {name}", part_words(part)))
+        }
+        CallEvent::DeviceOpened { part, name, stands_in: true } => {
+            (Mood::Warn, format!("{}: {name} stands in for the one that was chosen", part_words(part)))
+        }
+        CallEvent::DeviceLost { part, name, why } => {
+            (Mood::Warn, format!("the {} {name} is gone: {why}", part_words(part)))
+        }
+        CallEvent::DeviceOffered { part, name, instead_of, .. } => (
+            Mood::Warn,
+            format!("silence is sent while the {} {instead_of} is gone; {name} could take its place", part_words(part)),
+        ),
+        _ => return None,
+    })
 }
 
 fn said(terms: Terms) -> String {

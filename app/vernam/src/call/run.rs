@@ -23,6 +23,7 @@ use super::events::CallEvent;
 use super::keys::{self, Wish};
 use super::line::Line;
 use super::model::{Phase, Switches};
+use super::question::{Refusals, Wanted};
 use super::show::{Pressed, Stage};
 use super::tape::Troubles;
 use super::words;
@@ -47,6 +48,8 @@ pub const FAILED: u8 = 1;
 pub const NOT_TAKEN: u8 = 3;
 /// Of a contact that could not be reached.
 pub const UNREACHABLE: u8 = 4;
+/// Of a call that was taken, and in which no voice came from the contact.
+pub const SILENT: u8 = 5;
 /// Of a telephone that was stopped by a signal, as shells have it for Ctrl-C.
 pub const STOPPED: u8 = 130;
 
@@ -98,6 +101,8 @@ pub(crate) struct Telephone {
     until: BTreeMap<String, Instant>,
     typing: Option<Typing>,
     troubles: Troubles,
+    /// Who was told that it may not record.
+    refusals: Refusals,
     /// What is said and heard, for the echo test.
     pub(crate) echo: Option<Arc<Mutex<Envelopes>>>,
     /// What the last call of ours came to.
@@ -121,6 +126,7 @@ impl Telephone {
             until: BTreeMap::new(),
             typing: None,
             troubles: Troubles::default(),
+            refusals: Refusals::default(),
             echo: None,
             outcome: None,
             ending: None,
@@ -249,7 +255,7 @@ impl Telephone {
         }
         let (devices, troubles) = self.line.sound.news();
         for event in devices {
-            self.stage.tell(devices::event(event))?;
+            self.device(event)?;
         }
         for text in troubles.into_iter().chain(self.troubles.take()) {
             self.stage.tell(CallEvent::Warning { contact: None, text })?;
@@ -275,6 +281,9 @@ impl Telephone {
 
     /// Something happened on the line.
     async fn take(&mut self, event: CallEvent) -> anyhow::Result<()> {
+        if self.is_unwanted(&event).await? {
+            return Ok(());
+        }
         let ours = |contact: &str| matches!(&self.aim, Aim::Call { contact: whom, .. } if whom == contact);
         let (mut wishes, mut more) = (Vec::new(), None);
         match &event {
@@ -294,6 +303,14 @@ impl Telephone {
                     // Less than the contact's policy asks for takes a yes, and nobody is there to say it.
                     let taken = self.line.takes(contact, terms.suite);
                     wishes.push(if taken { Wish::Answer(contact.clone()) } else { Wish::Decline(contact.clone()) });
+                    if !taken {
+                        let text = format!(
+                            "declined without asking: {} is less than the policy for {contact} asks for, and nobody is \
+                             there to say yes",
+                            words::protection(terms.suite)
+                        );
+                        more = Some(CallEvent::Warning { contact: Some(contact.clone()), text });
+                    }
                 }
             }
             CallEvent::Answered { contact, .. } => {
@@ -309,20 +326,27 @@ impl Telephone {
                     wishes.push(Wish::AllowRecord(contact.clone(), let_record));
                 }
             }
+            CallEvent::Lapsed { contact, question } if question == "record" => {
+                self.refusals.taken_back(contact, self.stage.now());
+            }
+            CallEvent::Reconnecting { contact } => {
+                self.refusals.went_away(contact);
+            }
             CallEvent::ChangeAsked { contact, .. } => {
                 // Nobody is there to say yes.
                 if matches!(self.aim, Aim::Answer { auto: true, .. }) {
                     wishes.push(Wish::AllowChange(contact.clone(), false));
                 }
             }
-            CallEvent::Ended { contact, reason, lasted_s, .. } => {
+            CallEvent::Ended { contact, reason, lasted_s, received, .. } => {
                 self.until.remove(contact);
-                let status = status(*reason, lasted_s.is_some());
+                let status = status(*reason, lasted_s.map(|_talked| received.unwrap_or(0)));
                 if ours(contact) {
                     self.outcome = Some(status);
                     more = lasted_s.and_then(|_talked| self.echo_heard(contact));
                 }
                 if matches!(self.aim, Aim::Answer { once: true, .. }) {
+                    self.outcome = Some(status).filter(|status| *status == SILENT);
                     self.ending.get_or_insert(Instant::now() + ENDING);
                 }
             }
@@ -336,6 +360,33 @@ impl Telephone {
             self.wish(wish).await?;
         }
         Ok(())
+    }
+
+    /// Whether an event is nothing to the person, because it is about a wish to record that comes too soon after a no.
+    /// Such a wish is declined here.
+    async fn is_unwanted(&mut self, event: &CallEvent) -> anyhow::Result<bool> {
+        let now = self.stage.now();
+        match event {
+            CallEvent::RecordAsked { contact } => {
+                let wanted = self.refusals.wanted(contact, now);
+                if wanted == Wanted::Ask {
+                    return Ok(false);
+                }
+                self.line.carry_out(Wish::AllowRecord(contact.clone(), false)).await?;
+                if wanted == Wanted::DeclineAndSay {
+                    let text = format!(
+                        "{contact} asks to record again. For a minute after a no that is declined without asking you"
+                    );
+                    self.stage.tell(CallEvent::Warning { contact: Some(contact.clone()), text })?;
+                }
+                Ok(true)
+            }
+            CallEvent::Lapsed { contact, question } if question == "record" => {
+                let mut calls = self.stage.model.calls.iter();
+                Ok(!calls.any(|call| call.contact == *contact && call.record_asked))
+            }
+            _ => Ok(false),
+        }
     }
 
     /// What the echo test found, if it is one.
@@ -361,13 +412,19 @@ impl Telephone {
         if let Some(typing) = self.typing.take() {
             return self.typed(typing, key).await;
         }
-        match keys::pressed(key, &mut self.stage.model) {
+        let now = self.stage.now();
+        let wish = keys::pressed(key, &mut self.stage.model, now);
+        self.stage.tell_asked()?;
+        match wish {
             Some(wish) => self.wish(wish).await,
             None => Ok(()),
         }
     }
 
     async fn wish(&mut self, wish: Wish) -> anyhow::Result<()> {
+        if let Wish::AllowRecord(contact, false) = &wish {
+            self.refusals.refused(contact, self.stage.now());
+        }
         match wish {
             Wish::Quit => self.quit().await,
             Wish::Process => {
@@ -379,9 +436,13 @@ impl Telephone {
                 self.choose(part, id.map_or(Choice::Default, Choice::Id));
                 Ok(())
             }
+            Wish::StandIn(id, take) => {
+                self.line.sound.stand_in(&id, take);
+                Ok(())
+            }
             Wish::Record(contact) => self.record(contact).await,
             other => match self.line.carry_out(other).await {
-                Ok(told) => told.map_or(Ok(()), |event| self.stage.tell(event)),
+                Ok(()) => Ok(()),
                 // What cannot be done does not end the telephone.
                 Err(error) => self.stage.tell(CallEvent::Warning { contact: None, text: format!("{error:#}") }),
             },
@@ -410,12 +471,13 @@ impl Telephone {
     }
 }
 
-/// The exit status of a call that ended so.
-pub fn status(reason: HangUpReason, was_taken: bool) -> u8 {
-    match (reason, was_taken) {
-        (HangUpReason::Failed | HangUpReason::Lost, _) | (HangUpReason::KeyUsedUp, false) => FAILED,
-        (_, true) => TALKED,
-        (_, false) => NOT_TAKEN,
+/// The exit status of a call that ended so; `received` is how many voice packets came, if it was taken.
+pub fn status(reason: HangUpReason, received: Option<u64>) -> u8 {
+    match (reason, received) {
+        (HangUpReason::Failed | HangUpReason::Lost, _) | (HangUpReason::KeyUsedUp, None) => FAILED,
+        (_, Some(0)) => SILENT,
+        (_, Some(_)) => TALKED,
+        (_, None) => NOT_TAKEN,
     }
 }
 
@@ -423,8 +485,26 @@ pub fn status(reason: HangUpReason, was_taken: bool) -> u8 {
 pub(crate) fn processing(switches: Switches) -> Processing {
     Processing {
         echo_cancelling: switches.echo_cancelling,
-        high_pass: true,
+        high_pass: switches.high_pass,
         gain_control: switches.gain_control,
         noise_suppression: switches.noise_suppression,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_in_which_nobody_was_heard_did_not_go_well() {
+        assert_eq!(status(HangUpReason::HungUp, Some(50)), TALKED);
+        assert_eq!(status(HangUpReason::HungUp, Some(0)), SILENT);
+        assert_eq!(status(HangUpReason::KeyUsedUp, Some(0)), SILENT);
+        assert_eq!(status(HangUpReason::Lost, Some(0)), FAILED);
+        assert_eq!(status(HangUpReason::Declined, None), NOT_TAKEN);
+        let all = [TALKED, FAILED, 2, NOT_TAKEN, UNREACHABLE, SILENT, STOPPED];
+        let mut codes = all.to_vec();
+        codes.dedup();
+        assert_eq!(codes, all, "each means one thing");
     }
 }

@@ -18,9 +18,10 @@ use ratatui::{
     layout::{Constraint, Layout, Rect},
     text::{Line, Span},
 };
+use vernam_engine::Transmit;
 use vernam_session::Suite;
 
-use super::model::{Call, Model, Mood, Phase, Question};
+use super::model::{Call, Model, Mood, Phase};
 use super::words;
 use crate::demo::screen::paint::{Canvas, wrapped};
 use crate::demo::theme::{Theme, Tone};
@@ -129,9 +130,9 @@ fn state(call: &Call) -> &'static str {
         Phase::Calling => "calling",
         Phase::Ringing => "it rings there",
         Phase::Incoming => "calls you",
+        Phase::Talking if call.held => "held by you",
         Phase::Talking if call.held_by_contact => "you are on hold",
         Phase::Talking => "talking",
-        Phase::Held => "held by you",
         Phase::Reconnecting => "the connection is away, waiting up to 30 s",
     }
 }
@@ -160,19 +161,12 @@ fn asked(model: &Model, width: u16) -> Vec<(Tone, String)> {
         return [head].into_iter().chain(names).collect();
     }
     let Some(question) = model.question() else { return Vec::new() };
-    let text = match question {
-        Question::Ring { contact } => format!("{contact} calls. Take it? y takes it, n declines"),
-        Question::Change { contact, suite } => format!(
-            "{contact} asks to go on with LESS protection: {}. y allows it, n keeps {}",
-            words::protection(suite),
-            model.call().map_or("what it is", |call| words::protection(call.terms.suite))
-        ),
-        Question::Weaker { contact } => format!(
-            "The one-time pad with {contact} is nearly used up. y: ask to go on under AES-256-GCM. n: the call ends with \
-             the pad"
-        ),
-        Question::Record { contact } => format!("{contact} asks to record this call. y allows it, n does not"),
+    let more = match model.asked.after() {
+        0 => String::new(),
+        1 => " (then one more question)".to_owned(),
+        more => format!(" (then {more} more questions)"),
     };
+    let text = question.words() + &more;
     wrapped(&text, width.saturating_sub(4), 3).into_iter().map(|line| (Tone::Warn, line)).collect()
 }
 
@@ -195,31 +189,37 @@ fn happened(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
 /// What the keys do now.
 fn help(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     let talking = model.call().is_some_and(Call::is_on);
-    let lines: [&[(&str, &str)]; 2] = if talking {
-        [
-            &[
-                ("q", "hang up"),
-                ("m", "mute"),
-                ("d", "deafen"),
-                ("h", "hold"),
-                ("o", "protection"),
-                ("r", "record"),
-                ("t", "when to send"),
-            ],
-            &[
-                ("space", "talk"),
-                ("n", "noise"),
-                ("e", "echo"),
-                ("g", "gain"),
-                ("Tab", "other call"),
-                ("M", "mic"),
-                ("S", "speaker"),
-                ("R", "ringer"),
-            ],
-        ]
+    // Space does something under push-to-talk only, and what depends on the terminal.
+    let space: &[(&str, &str)] = match (model.switches.transmit, model.switches.tells_release) {
+        (Transmit::PushToTalk, true) => &[("space", "hold to talk")],
+        (Transmit::PushToTalk, false) => &[("space", "talk, then end")],
+        _ => &[],
+    };
+    let lines: [Vec<(&str, &str)>; 2] = if talking {
+        let first = [
+            ("q", "hang up"),
+            ("m", "mute"),
+            ("d", "deafen"),
+            ("h", "hold"),
+            ("o", "protection"),
+            ("r", "record"),
+            ("t", "when to send"),
+        ];
+        let second = [
+            ("n", "noise"),
+            ("e", "echo"),
+            ("f", "filter"),
+            ("g", "gain"),
+            ("Tab", "other call"),
+            ("M", "mic"),
+            ("S", "speaker"),
+            ("R", "ringer"),
+        ];
+        [first.to_vec(), [space, &second].concat()]
     } else {
-        let ends: &[(&str, &str)] = if model.calls.is_empty() { &[("q", "end")] } else { &[("q", "hang up")] };
-        [ends, &[("D", "do not disturb"), ("M", "microphone"), ("S", "speaker"), ("R", "ringer")]]
+        let ends = if model.calls.is_empty() { ("q", "end") } else { ("q", "hang up") };
+        let rest = [("D", "do not disturb"), ("M", "microphone"), ("S", "speaker"), ("R", "ringer")];
+        [vec![ends], rest.to_vec()]
     };
     for (row, line) in (0..).zip(lines) {
         let mut spans = vec![canvas.say(Tone::Faint, " ")];

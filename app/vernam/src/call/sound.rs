@@ -7,12 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use vernam_audio::device::{Choice, DeviceInfo, Handset, HandsetControl, HandsetEvent, HandsetSettings, Part};
+use vernam_audio::device::{Choice, Handset, HandsetControl, HandsetEvent, HandsetSettings, Part};
 use vernam_audio::process::Processing;
 use vernam_audio::{AtEnd, FrameLength, Speech, SpeechFrames, WavSink};
 use vernam_engine::VoiceIo;
 
 use super::echo::Envelopes;
+use crate::devices::Device;
+
+/// Devices that a message names at most.
+const MAX_NAMED: usize = 8;
 
 /// What stands behind mouth and ear.
 pub(crate) enum Behind {
@@ -89,7 +93,7 @@ impl Sound {
     pub(crate) fn voice(&self) -> (u64, Box<dyn VoiceIo>) {
         let number = self.0.newest.fetch_add(1, Ordering::Relaxed) + 1;
         self.state().voices += 1;
-        (number, Box::new(CallVoice { sound: self.clone(), number }))
+        (number, Box::new(CallVoice { sound: self.clone(), number, frame: None }))
     }
 
     /// This voice has mouth and ear from now on.
@@ -108,6 +112,13 @@ impl Sound {
                 Part::Speaker => settings.speaker = choice,
                 Part::Ringer => settings.ringer = choice,
             }
+        }
+    }
+
+    /// Answers whether the microphone of this id stands in for the chosen one while that is away. Too late is no harm.
+    pub(crate) fn stand_in(&self, id: &str, take: bool) {
+        if let Some(control) = &*self.control() {
+            control.confirm_stand_in(id, take);
         }
     }
 
@@ -135,15 +146,14 @@ impl Sound {
         self.0.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is open for frames of so many samples, if this voice may use it. Whoever else looks at it does so for a
-    /// moment; then a frame of silence is better than waiting.
-    fn with_open(&self, number: u64, samples: usize, act: impl FnOnce(&mut Open) -> Option<String>) {
+    /// What is open for frames of this length, if this voice may use it. Whoever else looks at it does so for a moment;
+    /// then a frame of silence is better than waiting.
+    fn with_open(&self, number: u64, frame: Option<FrameLength>, act: impl FnOnce(&mut Open) -> Option<String>) {
         if self.0.whose.load(Ordering::Relaxed) != number {
             return;
         }
         let Ok(mut state) = self.0.state.try_lock() else { return };
         let state = &mut *state;
-        let frame = FrameLength::ALL.into_iter().find(|frame| frame.samples() == samples);
         let Some(frame) = frame else { return };
         match (&state.open, &state.behind) {
             (Open::Nothing, Behind::Files { speech, heard }) => {
@@ -200,12 +210,26 @@ impl Sound {
 struct CallVoice {
     sound: Sound,
     number: u64,
+    /// The call's frames; what is heard comes in shorter steps.
+    frame: Option<FrameLength>,
+}
+
+impl CallVoice {
+    /// The call's frames, where nobody said so those of the first sound.
+    fn frame(&self, pcm: &[i16]) -> Option<FrameLength> {
+        self.frame.or_else(|| FrameLength::ALL.into_iter().find(|frame| frame.samples() == pcm.len()))
+    }
 }
 
 impl VoiceIo for CallVoice {
+    fn step(&mut self, frame: FrameLength) -> FrameLength {
+        self.frame = Some(frame);
+        FrameLength::Ms10
+    }
+
     fn capture(&mut self, pcm: &mut [i16]) {
         pcm.fill(0);
-        self.sound.with_open(self.number, pcm.len(), |open| {
+        self.sound.with_open(self.number, self.frame(pcm), |open| {
             match open {
                 Open::Nothing => {}
                 Open::Handset(handset, _) => handset.capture(pcm),
@@ -223,7 +247,7 @@ impl VoiceIo for CallVoice {
 
     fn play(&mut self, pcm: &[i16]) {
         self.sound.watched(|envelopes| envelopes.heard(pcm));
-        self.sound.with_open(self.number, pcm.len(), |open| match open {
+        self.sound.with_open(self.number, self.frame(pcm), |open| match open {
             Open::Nothing => None,
             Open::Handset(handset, _) => {
                 handset.play(pcm);
@@ -255,25 +279,89 @@ fn numbered(path: &Path, before: u32) -> PathBuf {
     path.with_file_name(format!("{stem}-{}{extension}", before + 1))
 }
 
-/// The device that a person means by `text`: `default`, `off`, an id, or a name (or a piece of one, if it is of one
-/// device only). One that is not there now may come later: its id is kept.
-pub(crate) fn choice(text: &str, devices: &[DeviceInfo]) -> Choice {
-    match text {
-        "default" | "" => return Choice::Default,
-        "off" => return Choice::Off,
-        _ => {}
-    }
-    if devices.iter().any(|device| device.id == text) {
-        return Choice::Id(text.to_owned());
+/// What a person means by a name.
+#[derive(Debug, PartialEq, Eq)]
+enum Meant<'a> {
+    /// This device.
+    One(&'a Device),
+    /// Nothing that is there.
+    Nothing,
+    /// Any of these.
+    Several(Vec<&'a Device>),
+}
+
+/// The device of this id, or of this name, or with this in its name if there is one such device only.
+fn meant<'a>(text: &str, devices: &'a [Device]) -> Meant<'a> {
+    if let Some(device) = devices.iter().find(|device| device.id == text) {
+        return Meant::One(device);
     }
     let wanted = text.to_lowercase();
-    let alike = |exact: bool| {
-        let fits = |name: &str| if exact { name == wanted } else { name.contains(&wanted) };
-        let mut found = devices.iter().filter(|device| fits(&device.name.to_lowercase()));
-        found.next().filter(|_| found.next().is_none())
+    let alike = |fits: &dyn Fn(&str) -> bool| -> Vec<&Device> {
+        devices.iter().filter(|device| fits(&device.name.to_lowercase())).collect()
     };
-    let found = alike(true).or_else(|| alike(false));
-    Choice::Id(found.map_or_else(|| text.to_owned(), |device| device.id.clone()))
+    let exact = alike(&|name| name == wanted);
+    let found = if exact.is_empty() { alike(&|name| name.contains(&wanted)) } else { exact };
+    match found[..] {
+        [] => Meant::Nothing,
+        [one] => Meant::One(one),
+        _ => Meant::Several(found),
+    }
+}
+
+/// What is no device: `default` and `off`.
+fn no_device(text: &str) -> Option<Choice> {
+    match text {
+        "default" | "" => Some(Choice::Default),
+        "off" => Some(Choice::Off),
+        _ => None,
+    }
+}
+
+/// The device that `home.toml` means by `text`. One that is not there now may come later: its id is kept.
+pub(crate) fn choice(text: &str, devices: &[Device]) -> Choice {
+    no_device(text).unwrap_or_else(|| match meant(text, devices) {
+        Meant::One(device) => Choice::Id(device.id.clone()),
+        Meant::Nothing | Meant::Several(_) => Choice::Id(text.to_owned()),
+    })
+}
+
+/// The device that a person means by `text`, given with `option`.
+///
+/// # Errors
+/// If there is none, or more than one: what there is.
+pub(crate) fn asked_for(option: &str, text: &str, devices: &[Device]) -> anyhow::Result<Choice> {
+    if let Some(choice) = no_device(text) {
+        return Ok(choice);
+    }
+    let what = if option == "--microphone" { "microphone" } else { "loudspeaker" };
+    match meant(text, devices) {
+        Meant::One(device) => Ok(Choice::Id(device.id.clone())),
+        Meant::Several(found) => anyhow::bail!(
+            "{option}: \u{201c}{text}\u{201d} is in the name of more than one {what}: {}. Give the whole name, or an id \
+             of `vernam devices`",
+            names(found)
+        ),
+        Meant::Nothing => {
+            // What a loudspeaker plays is nobody's voice.
+            let there: Vec<_> = devices.iter().filter(|device| !device.monitor).collect();
+            let there = if there.is_empty() {
+                format!("There is no {what} at all; `{option} off` does without")
+            } else {
+                let is = if there.len() == 1 { "is" } else { "are" };
+                format!("There {is} {}; `vernam devices` shows all", names(there))
+            };
+            anyhow::bail!("{option}: there is no {what} \u{201c}{text}\u{201d}. {there}");
+        }
+    }
+}
+
+/// The names of devices, as many as one reads.
+fn names(devices: Vec<&Device>) -> String {
+    let more = devices.len().saturating_sub(MAX_NAMED);
+    let names: Vec<String> =
+        devices.into_iter().take(MAX_NAMED).map(|device| format!("\u{201c}{}\u{201d}", device.name)).collect();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    names.join(", ") + &more
 }
 
 #[cfg(test)]
@@ -305,6 +393,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_heard_may_come_in_shorter_steps_than_what_is_said() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let heard = temp.path().join("heard.wav");
+        let sound = Sound::new(Behind::Files { speech: Some(speech()), heard: Some(heard.clone()) });
+        let (number, mut voice) = sound.voice();
+        sound.give_to(number);
+        assert_eq!(voice.step(FrameLength::Ms20), FrameLength::Ms10);
+        let mut pcm = [0; 960];
+        for step in 0..4 {
+            voice.play(&[step + 1; 480]);
+            if step % 2 == 1 {
+                voice.capture(&mut pcm);
+                assert_ne!(pcm, [0; 960]);
+            }
+        }
+        drop(voice);
+        assert_eq!(sound.news().1, Vec::<String>::new());
+        let written = Speech::load(heard).expect("a file");
+        assert_eq!(written.samples().chunks(480).map(|step| step[0]).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    }
+
+    #[test]
     fn each_call_gets_a_file_of_its_own() {
         let temp = tempfile::tempdir().expect("a folder");
         let heard = temp.path().join("heard.wav");
@@ -329,5 +439,39 @@ mod tests {
         voice.play(&[1; 960]);
         voice.play(&[1; 960]);
         assert_eq!(sound.news().1.len(), 1);
+    }
+
+    fn device(id: &str, name: &str, monitor: bool) -> Device {
+        Device { id: id.to_owned(), name: name.to_owned(), default: false, monitor }
+    }
+
+    #[test]
+    fn a_device_goes_by_id_or_name_or_what_is_only_in_its_name() {
+        let there = [device("a", "USB Headset", false), device("b", "USB Desk", false), device("c", "usb", false)];
+        let one = |text| asked_for("--microphone", text, &there).expect("it is there");
+        assert_eq!(one("b"), Choice::Id("b".to_owned()));
+        assert_eq!(one("head"), Choice::Id("a".to_owned()));
+        assert_eq!(one("USB"), Choice::Id("c".to_owned()), "the whole of one name, and a part of others");
+        assert_eq!([one("default"), one("off")], [Choice::Default, Choice::Off]);
+        assert_eq!(choice("gone", &there), Choice::Id("gone".to_owned()), "the settings may name what comes later");
+    }
+
+    #[test]
+    fn what_is_not_there_is_said_with_the_option_and_with_what_there_is() {
+        let there = [device("a", "Headset", false), device("b", "Headphones", false), device("m", "Monitor", true)];
+        let said =
+            |text, there: &[Device]| asked_for("--microphone", text, there).expect_err("it is not there").to_string();
+        let unknown = said("hedset", &there);
+        for part in ["--microphone", "hedset", "Headset", "Headphones", "vernam devices"] {
+            assert!(unknown.contains(part), "{part}: {unknown}");
+        }
+        assert!(!unknown.contains("Monitor"), "{unknown}");
+        let several = said("head", &there);
+        assert!(several.contains("more than one") && several.contains("Headphones"), "{several}");
+        assert!(said("x", &[]).contains("--microphone off"), "{}", said("x", &[]));
+        let many: Vec<Device> = (0..100).map(|number| device("x", &format!("Device {number}"), false)).collect();
+        assert!(said("nothing", &many).contains(" and 92 more"), "{}", said("nothing", &many));
+        let speaker = asked_for("--ringer", "bell", &there).expect_err("it is not there").to_string();
+        assert!(speaker.contains("--ringer") && speaker.contains("loudspeaker"), "{speaker}");
     }
 }

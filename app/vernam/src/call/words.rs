@@ -35,22 +35,40 @@ pub fn is_weaker(one: Suite, other: Suite) -> bool {
     other == Suite::Otp && one != Suite::Otp
 }
 
-/// Why a call is over, for people.
-pub fn reason(reason: HangUpReason, contact: &str, by_contact: bool) -> String {
-    let words = match (reason, by_contact) {
-        (HangUpReason::HungUp, true) => "hung up",
-        (HangUpReason::HungUp, false) => return "you hung up".to_owned(),
-        (HangUpReason::Declined, true) => "declined",
-        (HangUpReason::Declined, false) => return "you declined".to_owned(),
-        (HangUpReason::Busy, _) => "is in another call",
-        (HangUpReason::NoAnswer, true) => "gave up waiting",
-        (HangUpReason::NoAnswer, false) => "did not answer",
-        (HangUpReason::NotDisturbed, _) => "does not want to be disturbed",
-        (HangUpReason::KeyUsedUp, _) => return "the one-time pad is used up".to_owned(),
-        (HangUpReason::Failed, _) => return "the sound could not go on".to_owned(),
-        (HangUpReason::Lost, _) => return "the connection was lost and did not come back".to_owned(),
-    };
-    format!("{contact} {words}")
+/// How a call ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ending<'a> {
+    /// With whom it was.
+    pub contact: &'a str,
+    /// Why.
+    pub reason: HangUpReason,
+    /// Whether we had called.
+    pub ours: bool,
+    /// Whether the contact ended it.
+    pub by_contact: bool,
+    /// Whether it was ever taken.
+    pub was_taken: bool,
+}
+
+impl Ending<'_> {
+    /// Why the call is over, for people: who did what.
+    pub fn words(&self) -> String {
+        let Self { contact, reason, ours, by_contact, was_taken } = *self;
+        let who = |by_contact: bool| if by_contact { contact } else { "you" };
+        match reason {
+            HangUpReason::HungUp if was_taken => format!("{} hung up", who(by_contact)),
+            HangUpReason::HungUp => format!("{} gave up", who(by_contact)),
+            HangUpReason::Declined => format!("{} declined", who(by_contact)),
+            HangUpReason::Busy if by_contact => format!("{contact} is in another call"),
+            HangUpReason::Busy => "you were in other calls".to_owned(),
+            // Either side may be the first to say so; nobody but the called one can have failed to answer.
+            HangUpReason::NoAnswer => format!("{} did not answer", who(ours)),
+            HangUpReason::NotDisturbed => format!("{} did not want to be disturbed", who(by_contact)),
+            HangUpReason::KeyUsedUp => "the one-time pad is used up".to_owned(),
+            HangUpReason::Failed => "the sound could not go on".to_owned(),
+            HangUpReason::Lost => "the connection was lost and did not come back".to_owned(),
+        }
+    }
 }
 
 /// Why a call is over, for programs.
@@ -142,10 +160,27 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), HangUpReason::ALL.len());
+    }
+
+    #[test]
+    fn whoever_did_it_is_named() {
+        let said = |reason, ours, by_contact, was_taken| {
+            Ending { contact: "bob", reason, ours, by_contact, was_taken }.words()
+        };
+        let (took, not) = (true, false);
+        assert_eq!(said(HangUpReason::HungUp, true, true, took), "bob hung up");
+        assert_eq!(said(HangUpReason::HungUp, true, false, took), "you hung up");
+        assert_eq!(said(HangUpReason::HungUp, false, true, not), "bob gave up");
+        assert_eq!(said(HangUpReason::HungUp, true, false, not), "you gave up");
         for by_contact in [true, false] {
-            for why in HangUpReason::ALL {
-                assert!(!reason(why, "bob", by_contact).is_empty());
-            }
+            assert_eq!(said(HangUpReason::NoAnswer, true, by_contact, not), "bob did not answer");
+            assert_eq!(said(HangUpReason::NoAnswer, false, by_contact, not), "you did not answer");
+        }
+        assert_eq!(said(HangUpReason::NotDisturbed, true, true, not), "bob did not want to be disturbed");
+        assert_eq!(said(HangUpReason::NotDisturbed, false, false, not), "you did not want to be disturbed");
+        assert_eq!(said(HangUpReason::Busy, false, false, not), "you were in other calls");
+        for reason in HangUpReason::ALL {
+            assert!(!said(reason, true, true, took).is_empty());
         }
     }
 }

@@ -22,14 +22,20 @@ Examples:
   vernam call bob --record talk.vrec           asks bob first; both hear a tone
   vernam call --echo-test                      hear yourself after 2 s, no contact needed
 
-Keys during a call: m mute, d deafen, h hold, space talk (push-to-talk), t when to transmit,
-n noise, e echo, g gain, M S R microphone, loudspeaker and ringer, r record, o other protection,
+Keys during a call: m mute, d deafen, h hold, t when to send (always, push-to-talk, by voice),
+n noise, e echo, f high-pass filter, g gain, M S R microphone, loudspeaker and ringer, r record, o other protection,
 y and n answer a question, Tab the other call, q hang up.
 
-What protects the call is always on the screen. It never becomes weaker without a yes of both.
+Push-to-talk: you talk while space is down, where the terminal tells when a key is let go (kitty,
+foot, WezTerm, Ghostty and others that speak the kitty keyboard protocol). Elsewhere space begins to
+talk, and space again ends it. The screen says which.
+
+y and n do nothing for half a second after a question appeared: a key that was on its way is no
+answer. What protects the call is always on the screen. It never becomes weaker without a yes of both.
 
 Exit status: 0 the call took place and ended properly; 1 it failed; 2 wrong usage; 3 no answer,
-declined or busy; 4 the contact cannot be reached; 130 stopped by a signal.";
+declined or busy; 4 the contact cannot be reached; 5 it was taken, and no voice came from the contact
+at all; 130 stopped by a signal.";
 
 pub(super) const ANSWER_AFTER_HELP: &str = "\
 Examples:
@@ -41,7 +47,11 @@ Examples:
 The address is `listen` in home.toml, and contacts need it in theirs. Calls that were missed since
 the last time are shown first.
 
-Exit status: 0 ended as asked; 1 it failed; 2 wrong usage; 130 stopped by a signal.";
+With --auto, or without a terminal, nobody is asked: a microphone that is unplugged leaves silence until
+it is back, and --let-record says whether contacts may record.
+
+Exit status: 0 ended as asked; 1 it failed; 2 wrong usage; 5 with --once: the call was taken, and no
+voice came from the contact at all; 130 stopped by a signal.";
 
 pub(super) const RECORDING_AFTER_HELP: &str = "\
 Examples:

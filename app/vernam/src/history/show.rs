@@ -52,6 +52,11 @@ struct Line<'a> {
     missed: bool,
 }
 
+fn ending(call: &PastCall, reason: HangUpReason) -> words::Ending<'_> {
+    let PastCall { contact, ours, by_contact, lasted_s, .. } = call;
+    words::Ending { contact, reason, ours: *ours, by_contact: *by_contact, was_taken: lasted_s.is_some() }
+}
+
 /// A call in a line.
 pub(super) fn line(call: &PastCall) -> String {
     let way = match (call.ours, call.is_missed()) {
@@ -63,13 +68,16 @@ pub(super) fn line(call: &PastCall) -> String {
     let lasted = call.lasted_s.and_then(|lasted| Duration::try_from_secs_f64(lasted).ok());
     let lasted = lasted.map_or_else(|| "-".to_owned(), words::clock);
     let known = HangUpReason::ALL.into_iter().find(|reason| words::reason_name(*reason) == call.reason);
-    let why = known.map_or_else(|| call.reason.clone(), |reason| words::reason(reason, &call.contact, call.by_contact));
+    let why = known.map_or_else(|| call.reason.clone(), |reason| ending(call, reason).words());
     let mut line = format!("{when} UTC  {way:<6} {:<20} {lasted:>8}  {}: {why}", call.contact, call.suites.join(", "));
     if let Some(quality) = &call.quality {
         let all = quality.received + quality.lost;
         let share = crate::demo::model::ratio(quality.lost, all) * 100.0;
         let super::Quality { delay_ms, concealed, .. } = quality;
-        let sounded = format!("; delay {delay_ms:.0} ms, {share:.1} % lost, {concealed} concealed");
+        let sounded = match quality.received {
+            0 => format!("; no voice came from {}", call.contact),
+            _ => format!("; delay {delay_ms:.0} ms, {share:.1} % lost, {concealed} concealed"),
+        };
         line.push_str(&sounded);
     }
     let back = match call.resumed {
@@ -107,13 +115,24 @@ mod tests {
             resumed: 1,
             quality: Some(quality),
         };
-        let missed =
-            PastCall { ours: false, lasted_s: None, reason: "no_answer".to_owned(), quality: None, ..taken.clone() };
+        let missed = PastCall {
+            ours: false,
+            lasted_s: None,
+            reason: "no_answer".to_owned(),
+            quality: None,
+            resumed: 0,
+            ..taken.clone()
+        };
         assert_eq!(
             line(&taken),
             "2026-11-23 17:00 UTC  to     bob                      1:05  otp, aes-256-gcm: bob hung up; delay 61 ms, \
              1.0 % lost, 0 concealed; the connection came back once"
         );
+        let silent = PastCall { quality: Some(Quality { received: 0, lost: 0, ..quality }), resumed: 0, ..taken };
+        assert!(line(&silent).ends_with("bob hung up; no voice came from bob"), "{}", line(&silent));
         assert!(line(&missed).contains("MISSED bob"), "{}", line(&missed));
+        assert!(line(&missed).ends_with(": you did not answer"), "{}", line(&missed));
+        let undisturbed = PastCall { reason: "not_disturbed".to_owned(), by_contact: false, ..missed };
+        assert!(line(&undisturbed).ends_with(": you did not want to be disturbed"), "{}", line(&undisturbed));
     }
 }

@@ -4,7 +4,7 @@ use vernam_audio::device::{self, Choice, DeviceInfo, HandsetEvent, Part};
 
 use super::Telephone;
 use crate::call::events::CallEvent;
-use crate::call::model::{DevicePart, Menu};
+use crate::call::model::{Attended, DevicePart, Menu};
 
 impl Telephone {
     /// Shows the devices to choose from.
@@ -16,6 +16,21 @@ impl Telephone {
             Err(error) => self.stage.tell(CallEvent::Warning { contact: None, text: error.to_string() })?,
         }
         Ok(())
+    }
+
+    /// Tells what happened to a device.
+    pub(super) fn device(&mut self, event: HandsetEvent) -> anyhow::Result<()> {
+        let told = told(event);
+        let alone = match &told {
+            CallEvent::DeviceOffered { instead_of, .. } if self.stage.model.attended != Attended::Person => {
+                Some(format!(
+                    "nobody is there who could say yes to another microphone: silence is sent until {instead_of} is back"
+                ))
+            }
+            _ => None,
+        };
+        self.stage.tell(told)?;
+        alone.map_or(Ok(()), |text| self.stage.tell(CallEvent::Warning { contact: None, text }))
     }
 
     /// Uses another device from now on.
@@ -51,7 +66,7 @@ fn menu(part: DevicePart, found: &[DeviceInfo]) -> Menu {
 }
 
 /// What happened to a device, as the telephone tells it.
-pub(super) fn event(event: HandsetEvent) -> CallEvent {
+fn told(event: HandsetEvent) -> CallEvent {
     let name_of = |part: Part| {
         let part = match part {
             Part::Microphone => DevicePart::Microphone,
@@ -65,6 +80,10 @@ pub(super) fn event(event: HandsetEvent) -> CallEvent {
             CallEvent::DeviceOpened { part: name_of(part), name, stands_in }
         }
         HandsetEvent::Lost { part, name, why } => CallEvent::DeviceLost { part: name_of(part), name, why },
+        HandsetEvent::Offered { part, id, name, instead_of } => {
+            CallEvent::DeviceOffered { part: name_of(part), id, name, instead_of }
+        }
+        HandsetEvent::Withdrawn { part, id } => CallEvent::DeviceWithdrawn { part: name_of(part), id },
         _ => CallEvent::Warning { contact: None, text: "a sound device changed".to_owned() },
     }
 }

@@ -1,6 +1,8 @@
 //! Recording a call: where to, and the passphrase that is typed in on the screen.
 
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use anyhow::Context as _;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
@@ -9,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::Telephone;
 use crate::call::events::CallEvent;
+use crate::call::keys::Wish;
 use crate::call::tape::{self, Writing};
 use crate::stock::passphrase;
 
@@ -38,6 +41,7 @@ impl Telephone {
     pub(super) async fn record(&mut self, contact: String) -> anyhow::Result<()> {
         let Some(secret) = &self.recordings.words else {
             if self.stage.is_screen() {
+                self.let_go_of_space().await?;
                 self.ask(Typing { contact, text: Zeroizing::new(String::with_capacity(MAX_TYPED)), first: None });
                 return Ok(());
             }
@@ -47,7 +51,7 @@ impl Telephone {
         let path = match self.recordings.file.take() {
             Some(named) => named,
             None => {
-                std::fs::create_dir_all(&self.recordings.folder)
+                private(&self.recordings.folder)
                     .with_context(|| format!("cannot make the folder {}", self.recordings.folder.display()))?;
                 tape::new_file(&self.recordings.folder, &contact)
             }
@@ -56,6 +60,15 @@ impl Telephone {
             Ok(writing) => self.line.record(&contact, writing).await,
             Err(error) => self.stage.tell(CallEvent::Warning { contact: Some(contact), text: format!("{error:#}") }),
         }
+    }
+
+    /// While a text is typed nobody tells when space is let go.
+    async fn let_go_of_space(&mut self) -> anyhow::Result<()> {
+        let switches = &mut self.stage.model.switches;
+        if !switches.tells_release || !std::mem::take(&mut switches.talking) {
+            return Ok(());
+        }
+        self.line.carry_out(Wish::Talk(false)).await
     }
 
     fn ask(&mut self, typing: Typing) {
@@ -109,5 +122,41 @@ impl Telephone {
             _ => self.ask(typing),
         }
         Ok(())
+    }
+}
+
+/// Makes the folder, if it is not there, and sees to it that nobody else looks into it: the names of recordings tell who
+/// talked with whom, and when.
+fn private(folder: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mode = fs::metadata(folder)?.permissions().mode();
+    // Nothing for the group and the rest, which are the lowest six bits.
+    if mode.trailing_zeros() >= 6 { Ok(()) } else { fs::set_permissions(folder, fs::Permissions::from_mode(0o700)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::call::tape::Troubles;
+    use vernam_engine::Tape as _;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn nobody_else_sees_what_is_recorded_or_that_it_is() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let folder = temp.path().join("recordings");
+        private(&folder).expect("it can be made");
+        assert_eq!(mode(&folder), 0o700);
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        private(&folder).expect("it is there");
+        assert_eq!(mode(&folder), 0o700, "one that an earlier version made");
+        let words = SecretBytes::copy_of(b"a passphrase of several words");
+        let file = folder.join("bob.vrec");
+        let mut writing = Writing::create(&file, &words, &Troubles::default()).await.expect("it can be made");
+        assert_eq!(mode(&file), 0o600);
+        writing.write(&[1; 960], &[2; 960]);
     }
 }

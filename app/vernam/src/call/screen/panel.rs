@@ -6,7 +6,7 @@ use vernam_session::Suite;
 
 use super::{state, suite_tone};
 use crate::call::events::Tick;
-use crate::call::model::{Call, Model, Phase};
+use crate::call::model::{Call, Model};
 use crate::call::words;
 use crate::demo::model::loudness;
 use crate::demo::screen::paint::Canvas;
@@ -14,6 +14,8 @@ use crate::demo::theme::Tone;
 
 /// Seconds of one-time pad left from which on it is shown as a warning.
 const LITTLE_S: u64 = 60;
+/// Seconds of a call after which it is said that nothing of ours was sent yet: before, it may just begin.
+const UNSENT_S: f64 = 2.0;
 /// Columns for the name of a meter.
 const LABEL: u16 = 12;
 
@@ -62,12 +64,18 @@ fn meters(canvas: &mut Canvas<'_>, area: Rect, model: &Model, call: &Call) {
     let (said, heard) = call.tick.as_ref().map_or((f64::MIN, f64::MIN), |tick| (tick.said_dbfs, tick.heard_dbfs));
     let mine = if switches.muted || switches.deafened {
         Some((Tone::Bad, "MUTED: nothing of it is sent"))
-    } else if call.phase == Phase::Held {
+    } else if call.held {
         Some((Tone::Warn, "on hold: nothing of it is sent"))
+    } else if !switches.without_devices && model.devices[0].is_none() && call.tick.is_some() {
+        Some((Tone::Bad, "NO MICROPHONE: silence is sent"))
+    } else if call.tick.as_ref().is_some_and(|tick| tick.sent == 0 && tick.lasted_s >= UNSENT_S) {
+        Some((Tone::Bad, "NOT SENT: no key for it yet"))
     } else {
         match (switches.transmit, switches.talking, sending) {
-            (Transmit::PushToTalk, false, _) => Some((Tone::Warn, "press space to talk")),
-            (Transmit::PushToTalk, true, _) => Some((Tone::Good, "sent until space")),
+            (Transmit::PushToTalk, false, _) if switches.tells_release => Some((Tone::Warn, "hold space to talk")),
+            (Transmit::PushToTalk, true, _) if switches.tells_release => Some((Tone::Good, "sent while space is down")),
+            (Transmit::PushToTalk, false, _) => Some((Tone::Warn, "press space to talk, and again to end")),
+            (Transmit::PushToTalk, true, _) => Some((Tone::Good, "SENT until you press space again")),
             (Transmit::Voice, _, true) => Some((Tone::Good, "sent")),
             (Transmit::Voice, _, false) => Some((Tone::Dim, "sent when you speak")),
             (Transmit::Open, ..) => None,
@@ -189,7 +197,11 @@ fn devices(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
         let none = Line::from(canvas.say(Tone::Faint, "no sound devices: files or silence"));
         return canvas.line(area, 6, none);
     }
-    let name = |index: usize| model.devices[index].clone().unwrap_or_else(|| "none".to_owned());
+    let name = |index: usize| match (&model.devices[index], &model.offer) {
+        (Some(name), _) => name.clone(),
+        (None, Some(offer)) if index == 0 => format!("none ({} is gone)", offer.instead_of),
+        (None, _) => "none".to_owned(),
+    };
     let line = vec![
         canvas.say(Tone::Dim, "mic    "),
         canvas.say(Tone::Text, name(0)),
@@ -204,6 +216,7 @@ fn devices(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
     let spans = [
         on(" echo cancelling   ", switches.echo_cancelling),
         on(" noise suppression   ", switches.noise_suppression),
+        on(" high-pass   ", switches.high_pass),
         on(" gain control", switches.gain_control),
     ];
     let line = Line::from(spans.into_iter().flatten().collect::<Vec<_>>());

@@ -5,7 +5,8 @@
 //!   listen = "0.0.0.0:7890"          where contacts reach us
 //!   [identity] cert, key, root       PEM; who we are for contacts
 //!   [kme] url, cert, key, root       where key comes from
-//!   [sound] microphone, speaker, ringer, headphones, echo_cancelling, noise_suppression, gain_control, profile
+//!   [sound] microphone, speaker, ringer, headphones, echo_cancelling, high_pass,
+//!           noise_suppression, gain_control, profile
 //!   [[contact]] name, address, policy, keys, stock
 //! ```
 
@@ -87,6 +88,8 @@ pub struct SoundConfig {
     pub headphones: bool,
     /// Takes the loudspeaker's sound out of the microphone's; nothing to do with headphones.
     pub echo_cancelling: bool,
+    /// Takes out what is too low for a voice: steps, wind, hum.
+    pub high_pass: bool,
     /// Takes noise out.
     pub noise_suppression: bool,
     /// Evens the loudness out.
@@ -104,6 +107,7 @@ impl Default for SoundConfig {
             ringer: device(),
             headphones: false,
             echo_cancelling: true,
+            high_pass: true,
             noise_suppression: false,
             gain_control: true,
             profile: Profile::Auto,
