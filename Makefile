@@ -16,9 +16,10 @@ test: ## Formatting, lints, documentation, every test, the audit of dependencies
 	@tests/setup.sh test
 	@tests/check.sh
 
-bench: setup ## How fast sealing, opening and streams are, as ratios within one run
-	@cargo bench --locked -p vernam-tests --bench ratios
+bench: setup ## How fast sealing, calls, links and KMEs are, beside bare ones in one run; one part: make bench PART=call
+	@cargo bench --locked -p vernam-tests --bench ratios -- $(PART)
 
-soak: ## Hundreds of kills, power cuts and disk faults against two KMEs under load; choices: make soak TIMES=1000
+soak: ## Hundreds of kills and faults against two KMEs, and a call of ten minutes; choices: make soak TIMES=1000 PART=calls
 	@tests/setup.sh test
-	@VERNAM_SOAK=$(or $(TIMES),300) cargo test --locked --release -p vernam-tests --test all -- --ignored --nocapture crash::soak
+	@VERNAM_SOAK=$(or $(TIMES),300) cargo test --locked --release -p vernam-tests --test all -- \
+		--ignored --nocapture --test-threads 1 $(or $(PART:%=%::soak),crash::soak calls::soak)

@@ -20,7 +20,8 @@ test_needs=(
   "python3-cryptography:py=cryptography:the second implementation that decodes recorded sessions"
   "postgresql:pg_ctlcluster:a database server that the ledger's tests start for themselves"
   "curl:curl:a client of our KME that everybody has"
-  "python3-venv:py=ensurepip:makes the venv of the client etsi-qkd-014-client"
+  "python3-venv:py=ensurepip:makes the venvs of the client etsi-qkd-014-client and of the speech scores"
+  "python3-dev:pc=python3:Python's headers, for the speech score PESQ"
   "libssl-dev:pc=libssl:OpenSSL's headers, for the client etsi014-client"
   "libsodium-dev:pc=libsodium:libsodium's headers, for the client etsi014-client"
 )

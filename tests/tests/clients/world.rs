@@ -4,24 +4,15 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::Duration;
 
-use rand::{Rng as _, SeedableRng as _};
-use rand_chacha::ChaCha20Rng;
 use rustls::pki_types::CertificateDer;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use vernam_ca::{Identity, LabCa};
-use vernam_etsi014::{KmeId, SaeId};
-use vernam_key::SecretBytes;
-use vernam_kme::{Kme, KmeConfig, KmeHandle, LinkReport, LinkState, PeerConfig, TlsIdentity};
-use vernam_ledger::{Kek, Ledger, LedgerLimits, Options, Place};
+use vernam_ca::LabCa;
+use vernam_tests::kmes::{self, Kmes};
 
-/// The bits of the blocks are the same in every run.
-const SEED: u64 = 0x0014;
-/// Blocks of this many bytes, and how many: 2 Mbit for each direction.
-const BLOCK: usize = 1 << 17;
+/// Blocks of key between them: 2 Mbit for each direction.
 const BLOCKS: u64 = 4;
 
 /// Alice and Carol are served by the KME `kme-a`, Bob and Dave by `kme-b`.
@@ -33,40 +24,15 @@ pub(super) struct World {
     pub(super) a: SocketAddr,
     pub(super) b: SocketAddr,
     folder: TempDir,
-    servers: Vec<KmeHandle>,
+    kmes: Kmes,
 }
 
 impl World {
     pub(super) async fn new() -> Self {
         let ca = LabCa::new("the clients' network").unwrap();
-        let listeners = [listener().await, listener().await];
-        let [a, b] = [&listeners[0], &listeners[1]].map(|listener| listener.local_addr().unwrap());
-        let kmes = [("kme-a", AT_A, "kme-b", b, AT_B), ("kme-b", AT_B, "kme-a", a, AT_A)].map(
-            |(id, saes, peer, there, behind)| {
-                let link = kme_id(peer);
-                let peer = PeerConfig::new(link.clone(), there.to_string(), behind.map(sae));
-                let config = KmeConfig::new(kme_id(id), saes.map(sae), [peer]);
-                let kme = Kme::new(config, ledger(id)).unwrap();
-                kme.set_link_report(&link, LinkReport { state: LinkState::Up, ..LinkReport::unknown() });
-                (id, link, kme)
-            },
-        );
-        let mut bits = ChaCha20Rng::seed_from_u64(SEED);
-        for number in 0..BLOCKS {
-            let mut block = vec![0; BLOCK];
-            bits.fill_bytes(&mut block);
-            for (_, link, kme) in &kmes {
-                kme.deposit(link, number, SecretBytes::copy_of(&block)).await.unwrap();
-            }
-        }
-        let mut servers = Vec::new();
-        for ((id, _, kme), listener) in kmes.iter().zip(listeners) {
-            let Identity { chain, key } = ca.issue(id).unwrap();
-            let tls = TlsIdentity { roots: vec![ca.root()], chain, key, crls: Vec::new() };
-            servers.push(kme.serve(listener, tls, std::future::pending()).unwrap());
-        }
+        let kmes = Kmes::start(&ca, [&AT_A, &AT_B], BLOCKS).await.unwrap();
         let folder = folder(&ca, &["alice", "bob", "carol", "dave", "mallory"]);
-        Self { a, b, folder, servers }
+        Self { a: kmes.a, b: kmes.b, folder, kmes }
     }
 
     /// The folder with `root.pem`, and `NAME.pem` and `NAME.key` for each.
@@ -82,9 +48,7 @@ impl World {
     }
 
     pub(super) async fn end(self) {
-        for server in self.servers {
-            server.shutdown().await;
-        }
+        self.kmes.end().await;
     }
 }
 
@@ -108,35 +72,11 @@ pub(super) fn folder(ca: &LabCa, names: &[&str]) -> TempDir {
 
 /// Writes `NAME.pem` and `NAME.key`; returns the certificate.
 pub(super) fn write_identity(folder: &Path, ca: &LabCa, name: &str) -> CertificateDer<'static> {
-    let mut identity = ca.issue(name).unwrap();
-    std::fs::write(folder.join(format!("{name}.pem")), identity.chain_pem()).unwrap();
-    std::fs::write(folder.join(format!("{name}.key")), &*identity.key_pem()).unwrap();
-    identity.chain.remove(0)
-}
-
-/// A ledger of its own, in memory.
-fn ledger(id: &str) -> Ledger {
-    let options = Options {
-        place: Place::Memory,
-        kme: kme_id(id),
-        kek: Kek::from_secret(SecretBytes::copy_of(&[14; 32])).unwrap(),
-        limits: LedgerLimits::default(),
-        scrub_within: Duration::from_secs(10),
-        anchor: None,
-    };
-    Ledger::open(options).unwrap()
+    kmes::write_identity(folder, ca, name).unwrap()
 }
 
 pub(super) async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
-}
-
-fn kme_id(id: &str) -> KmeId {
-    id.parse().unwrap()
-}
-
-fn sae(id: &str) -> SaeId {
-    id.parse().unwrap()
 }
 
 /// A folder for what is built or installed once, and kept between runs.
