@@ -44,12 +44,20 @@ struct Case {
     goal: f64,
 }
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     Case { name: "10 ms frames, no echo cancelling", profile: "low-delay", ..PLAIN },
     Case { name: "20 ms frames, no echo cancelling", goal: 70.0, ..PLAIN },
     Case { name: "20 ms frames, one-time pad, 32 kb/s", suite: "otp", goal: 70.0, ..PLAIN },
     Case { name: "20 ms frames, echo cancelled, level evened", processing: true, goal: 85.0, ..PLAIN },
     Case { name: "the same, and noise taken out", processing: true, noise_suppression: true, goal: 85.0, ..PLAIN },
+    Case {
+        name: "10 ms frames, the same",
+        profile: "low-delay",
+        processing: true,
+        noise_suppression: true,
+        goal: 85.0,
+        ..PLAIN
+    },
     Case {
         name: "20 ms frames, 30 ms of jitter on the wire",
         jitter: Some(Duration::from_millis(30)),

@@ -31,7 +31,7 @@ const OF_SWING: f64 = 1.0 / 16.0;
 /// How fast the rest that is aimed at shrinks back, s per s: 1 ms each 5 s.
 const SHRINK: f64 = 0.000_2;
 /// Without a gap for this long the shrinking begins, s.
-const CALM: f64 = 10.0;
+const CALM: f64 = 5.0;
 /// What lies more than this above the aim is thrown away at once, s: only after a stall is there so much.
 const TOO_MUCH: f64 = 0.025;
 /// What lies more than this above the aim is thrown away even if it was there only for a moment, s.

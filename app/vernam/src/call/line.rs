@@ -132,7 +132,7 @@ impl Line {
     /// Starts the engine.
     pub(crate) fn start(parts: Parts) -> (Self, mpsc::Receiver<Event>) {
         let Parts { endpoint, source, stocks, contacts, sound, ringers, history, profile } = parts;
-        let agreed = contacts.iter().map(|(name, party)| (name.clone(), contact(party))).collect();
+        let agreed = contacts.iter().map(|(name, party)| (name.clone(), contact(party, profile))).collect();
         let config =
             EngineConfig { endpoint: endpoint.clone(), source, stocks, contacts: agreed, epoch: Instant::now() };
         let (engine, events) = Engine::start(config);
@@ -405,14 +405,15 @@ fn needs_no_yes(policy: ContactPolicy, suite: Suite) -> bool {
     suite == Suite::Otp || policy == ContactPolicy::Aes
 }
 
-/// How the engine is told what may protect calls.
-fn contact(party: &Party) -> Contact {
+/// How the engine is told what may protect calls. A profile that was named stays; only `auto` follows the network and the
+/// stock of pad.
+fn contact(party: &Party, profile: Profile) -> Contact {
     let (policy, suites) = match party.policy {
         ContactPolicy::OtpOnly => (Policy::OtpOnly, vec![Suite::Otp]),
         ContactPolicy::PreferOtp => (Policy::PreferOtp, Suite::ALL.to_vec()),
         ContactPolicy::Aes => (Policy::Aes, vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305, Suite::Otp]),
     };
-    Contact { suites, outbound_mark: party.mark, policy, adapts: true }
+    Contact { suites, outbound_mark: party.mark, policy, adapts: profile == Profile::Auto }
 }
 
 /// How the voice is coded under a suite.

@@ -149,7 +149,7 @@ enum SuiteChoice {
 /// How the voice is coded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ProfileChoice {
-    /// As the suite, the network and the key in stock have it
+    /// As the suite, the network and the key in stock have it, and changed as they change
     Auto,
     /// 32 kb/s, 20 ms
     Standard,
@@ -182,7 +182,7 @@ pub(super) struct CallArgs {
     #[arg(long, value_name = "SUITE")]
     suite: Option<SuiteChoice>,
 
-    /// How the voice is coded [default: that of home.toml, else auto]
+    /// How the voice is coded; only `auto` follows the network and the key [default: that of home.toml, else auto]
     #[arg(long, value_name = "PROFILE")]
     profile: Option<ProfileChoice>,
 
