@@ -17,6 +17,7 @@ pub mod keys;
 mod line;
 pub mod model;
 pub mod plain;
+mod prompt;
 pub mod question;
 pub mod run;
 pub mod screen;
@@ -48,7 +49,8 @@ use self::run::{Aim, Recordings, Telephone, UNREACHABLE};
 use self::show::Stage;
 use self::sound::{Behind, Sound};
 pub use self::tape::export;
-use crate::cli::{AnswerOptions, CallOptions, RecordChoice, SoundChoice, ViewChoice};
+use crate::cli::{AnswerOptions, CallOptions, PhoneOptions, SoundChoice, ViewChoice};
+use crate::complaint::{self, WrongUsage};
 use crate::devices::{Device, no_devices, noise, without_sound};
 use crate::history::History;
 use crate::stock::home::{Home, HomeConfig, Profile, SoundConfig};
@@ -66,29 +68,30 @@ const MISSED_SHOWN: usize = 5;
 /// If there is no such contact, or the telephone cannot be started or shown.
 pub async fn call(options: &CallOptions) -> anyhow::Result<u8> {
     let Some(contact) = &options.contact else { return echo::test(options).await };
-    let home = Home::find(options.home.as_deref())?;
-    let config = home.config()?;
-    let Some(known) = config.contact(contact) else { bail!("{}", nobody(&home, &config, contact)) };
-    let address = options.address.as_deref().or(known.address());
-    let address = address.with_context(|| {
-        format!("no address of {contact} is known: add it in {}, or use --address", home.config_path().display())
+    let phone = &options.phone;
+    let (home, config) = settings(phone)?;
+    let Some(known) = config.contact(contact) else {
+        bail!(WrongUsage::new(nobody(&home, &config, contact)));
+    };
+    let address = options.address.as_deref().or(known.address()).ok_or_else(|| {
+        let path = home.config_path();
+        WrongUsage::new(format!("no address of {contact} is known: add it in {}, or use --address", path.display()))
     })?;
-    let ask = Ask { profile: options.profile, record: options.record.as_ref(), sound: &options.sound };
-    let words = ask.words()?;
+    let words = words(phone)?;
     let _hushed = noise::hush();
-    let sound = prepare_sound(ask.sound, &config.sound).await?;
+    let sound = prepare_sound(&phone.sound, &config.sound).await?;
     let addr = match look_up(address).await {
         Ok(addr) => addr,
-        Err(error) => return unreachable(options.view, contact, &error),
+        Err(error) => return unreachable(phone.view, contact, &error),
     };
-    let mut line = open(&home, &config, ask.profile, sound, &Listen::WhereFree(config.listen, addr))?;
+    let mut line = open(&home, &config, options.profile, sound, &Listen::WhereFree(config.listen, addr))?;
     let suite = line.0.suite_for(contact, options.suite)?;
-    let (mut stage, keys) = Stage::open(options.view)?;
-    begin(&mut stage, &mut line, &config, ask.sound)?;
+    let (mut stage, keys) = Stage::open(phone.view)?;
+    begin(&mut stage, &mut line, &config, &phone.sound)?;
     let aim = Aim::Call { contact: contact.clone(), addr, suite };
-    let recordings = recordings(&home, ask.record, words);
+    let recordings = recordings(&home, phone, words);
     let (line, events) = (line.0, line.1);
-    Telephone::new(stage, line, aim, recordings, options.duration).run(events, keys).await
+    Telephone::new(stage, line, aim, recordings, phone.duration).run(events, keys).await
 }
 
 /// `vernam answer`; returns the exit status.
@@ -96,28 +99,28 @@ pub async fn call(options: &CallOptions) -> anyhow::Result<u8> {
 /// # Errors
 /// If the telephone cannot be started or shown.
 pub async fn answer(options: &AnswerOptions) -> anyhow::Result<u8> {
-    let home = Home::find(options.home.as_deref())?;
-    let config = home.config()?;
-    let listen = options.listen.or(config.listen).with_context(|| {
+    let phone = &options.phone;
+    let (home, config) = settings(phone)?;
+    let listen = options.listen.or(config.listen).ok_or_else(|| {
         let path = home.config_path();
-        format!(
-            "where to listen is not known: write listen = \"0.0.0.0:7890\" into {}, or use --listen",
-            path.display()
-        )
+        let path = path.display();
+        WrongUsage::new(format!(
+            "where to listen is not known: write listen = \"0.0.0.0:7890\" into {path}, or use --listen"
+        ))
     })?;
     if config.contacts.is_empty() {
-        bail!("there is no contact in {}, and nobody else may call", home.config_path().display());
+        let path = home.config_path();
+        bail!(WrongUsage::new(format!("there is no contact in {}, and nobody else may call", path.display())));
     }
-    let ask = Ask { profile: None, record: options.record.as_ref(), sound: &options.sound };
-    let words = ask.words()?;
+    let words = words(phone)?;
     let _hushed = noise::hush();
-    let sound = prepare_sound(ask.sound, &config.sound).await?;
-    let mut line = open(&home, &config, ask.profile, sound, &Listen::There(listen))?;
-    let (mut stage, keys) = Stage::open(options.view)?;
+    let sound = prepare_sound(&phone.sound, &config.sound).await?;
+    let mut line = open(&home, &config, None, sound, &Listen::There(listen))?;
+    let (mut stage, keys) = Stage::open(phone.view)?;
     if options.auto {
         stage.model.attended = Attended::Nobody;
     }
-    begin(&mut stage, &mut line, &config, ask.sound)?;
+    begin(&mut stage, &mut line, &config, &phone.sound)?;
     show_missed(&mut stage, &home)?;
     let (mut line, events) = (line.0, line.1);
     if options.do_not_disturb {
@@ -125,27 +128,35 @@ pub async fn answer(options: &AnswerOptions) -> anyhow::Result<u8> {
         line.carry_out(Wish::DoNotDisturb(true)).await?;
     }
     let aim = Aim::Answer { auto: options.auto, once: options.once, let_record: options.let_record };
-    let recordings = recordings(&home, ask.record, words);
-    Telephone::new(stage, line, aim, recordings, options.duration).run(events, keys).await
+    let recordings = recordings(&home, phone, words);
+    Telephone::new(stage, line, aim, recordings, phone.duration).run(events, keys).await
 }
 
-/// What both commands may be given.
-struct Ask<'a> {
-    profile: Option<Profile>,
-    record: Option<&'a RecordChoice>,
-    sound: &'a SoundChoice,
+/// The home, and what its `home.toml` says.
+fn settings(phone: &PhoneOptions) -> anyhow::Result<(Home, HomeConfig)> {
+    let home = Home::find(phone.home.as_deref()).map_err(WrongUsage::of)?;
+    home.must_be_there()?;
+    let config = home.config().map_err(WrongUsage::of)?;
+    Ok((home, config))
 }
 
-impl Ask<'_> {
-    /// The passphrase of the recording that was asked for.
-    fn words(&self) -> anyhow::Result<Option<SecretBytes>> {
-        let Some(record) = self.record else { return Ok(None) };
-        let words = match &record.passphrase_file {
-            Some(file) => passphrase::from_file(file)?,
-            None => passphrase::ask_new("the recording")?,
-        };
-        Ok(Some(words))
-    }
+/// The passphrase of the recording that was asked for.
+fn words(phone: &PhoneOptions) -> anyhow::Result<Option<SecretBytes>> {
+    let Some(record) = &phone.record else { return Ok(None) };
+    let words = match &record.passphrase_file {
+        Some(file) => {
+            let words = passphrase::from_file(file)?;
+            // Nobody is called for a recording that cannot be made.
+            if words.len() < passphrase::MIN_PASSPHRASE {
+                let least = passphrase::MIN_PASSPHRASE;
+                let file = file.display();
+                bail!(WrongUsage::new(format!("the passphrase in {file} must have at least {least} bytes")));
+            }
+            words
+        }
+        None => passphrase::ask_new("the recording")?,
+    };
+    Ok(Some(words))
 }
 
 /// Where to listen.
@@ -159,13 +170,13 @@ enum Listen {
 
 fn bind(config: &HomeConfig, home: &Home, listen: &Listen) -> anyhow::Result<Endpoint> {
     let identity = || {
-        let identity = config.identity.as_ref().with_context(|| {
-            format!(
+        let identity = config.identity.as_ref().ok_or_else(|| {
+            WrongUsage::new(format!(
                 "who you are is not known: {} needs [identity] with cert, key and root",
                 home.config_path().display()
-            )
+            ))
         })?;
-        identity.load()
+        identity.load().map_err(WrongUsage::of)
     };
     let at = |addr: SocketAddr| {
         let (identity, roots) = identity()?;
@@ -203,11 +214,11 @@ fn open(
     if let Some(name) = config.name.as_deref()
         && name != endpoint.name()
     {
-        bail!(
+        bail!(WrongUsage::new(format!(
             "{} says that you are {name}, and your certificate says {}: contacts go by the certificate",
             home.config_path().display(),
             endpoint.name()
-        );
+        )));
     }
     let store = Arc::new(home.store()?);
     let source = Arc::new(source::ByContact::new(config, &store)?);
@@ -243,7 +254,7 @@ async fn prepare_sound(asked: &SoundChoice, config: &SoundConfig) -> anyhow::Res
             }
             // What is named now must be there now; what the settings name may be plugged in later.
             let choose = |option, named: &Option<String>, else_: &str, there: &[Device]| match named {
-                Some(named) => sound::asked_for(option, named, there),
+                Some(named) => sound::asked_for(option, named, there).map_err(WrongUsage::of),
                 None => Ok(sound::choice(else_, there)),
             };
             let settings = HandsetSettings {
@@ -296,8 +307,9 @@ fn show_missed(stage: &mut Stage, home: &Home) -> anyhow::Result<()> {
     if missed.is_empty() { Ok(()) } else { history.seen() }
 }
 
-fn recordings(home: &Home, asked: Option<&RecordChoice>, words: Option<SecretBytes>) -> Recordings {
-    Recordings { folder: home.dir().join("recordings"), file: asked.map(|asked| asked.file.clone()), words }
+fn recordings(home: &Home, phone: &PhoneOptions, words: Option<SecretBytes>) -> Recordings {
+    let file = phone.record.as_ref().map(|asked| asked.file.clone());
+    Recordings { folder: home.dir().join("recordings"), file, words }
 }
 
 /// The address behind `HOST:PORT`.
@@ -312,7 +324,7 @@ async fn look_up(address: &str) -> anyhow::Result<SocketAddr> {
 fn unreachable(view: ViewChoice, contact: &str, why: &anyhow::Error) -> anyhow::Result<u8> {
     let view = if view == ViewChoice::Json { view } else { ViewChoice::Plain };
     let (mut stage, _keys) = Stage::open(view)?;
-    stage.tell(CallEvent::Disconnected { contact: contact.to_owned(), why: Some(format!("{why:#}")) })?;
+    stage.tell(CallEvent::Disconnected { contact: contact.to_owned(), why: Some(complaint::said(why)) })?;
     stage.tell(CallEvent::Stopped { status: UNREACHABLE })?;
     Ok(UNREACHABLE)
 }

@@ -13,13 +13,14 @@ mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
 
+use clap::builder::PossibleValue;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum, error::ErrorKind};
 
 use vernam_qkd::DeviceProfile;
 
 use self::call::{AnswerArgs, CallArgs, CallsArgs, DevicesArgs, RecordingArgs};
 pub use self::call::{
-    AnswerOptions, CallOptions, CallsOptions, DevicesOptions, ExportOptions, RecordChoice, SoundChoice,
+    AnswerOptions, CallOptions, CallsOptions, DevicesOptions, ExportOptions, PhoneOptions, RecordChoice, SoundChoice,
 };
 pub use self::ends::{ConnectChoice, EndOptions, EndView};
 use self::keys::KeysArgs;
@@ -30,7 +31,7 @@ use self::link::{LinkArgs, LinkCommand};
 pub use self::link::{LinkOptions, LinkView, ModelChoice, Speed, SweepOptions, SweepView};
 use self::pad::PadArgs;
 pub use self::pad::{PadImport, PadMake, PadOptions};
-use self::values::{MAX_FILE_BYTES, bit_rate, device, ranged, size};
+use self::values::{MAX_FILE_BYTES, SuiteChoice, bit_rate, device, ranged, size};
 use crate::demo::events::{Act, Suite};
 
 /// Length of the demo's link when none is given, km.
@@ -79,8 +80,10 @@ enum Command {
     #[command(after_help = call::ANSWER_AFTER_HELP)]
     Answer(AnswerArgs),
     /// Show the history of calls
+    #[command(after_help = call::CALLS_AFTER_HELP)]
     Calls(CallsArgs),
     /// List microphones and loudspeakers
+    #[command(after_help = call::DEVICES_AFTER_HELP)]
     Devices(DevicesArgs),
     /// Decrypt the recording of a call
     Recording(RecordingArgs),
@@ -130,27 +133,42 @@ impl LogLevel {
     }
 }
 
-/// What protects the calls.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SuiteChoice {
-    /// One-time pad with a Wegman-Carter tag
-    Otp,
-    /// AES-256-GCM under a fresh quantum key a minute
-    #[value(name = "aes-256-gcm")]
-    Aes256Gcm,
-    /// ChaCha20-Poly1305 under a fresh quantum key a minute
-    #[value(name = "chacha20-poly1305")]
-    ChaCha20Poly1305,
-    /// One call with each
+/// What protects the calls of the demo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SuitesChoice {
+    One(SuiteChoice),
     All,
 }
 
+impl From<SuiteChoice> for Suite {
+    fn from(choice: SuiteChoice) -> Self {
+        match choice {
+            SuiteChoice::Otp => Self::Otp,
+            SuiteChoice::Aes256Gcm => Self::Aes256Gcm,
+            SuiteChoice::ChaCha20Poly1305 => Self::ChaCha20Poly1305,
+        }
+    }
+}
+
+impl ValueEnum for SuitesChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        use SuiteChoice::{Aes256Gcm, ChaCha20Poly1305, Otp};
+        &[Self::One(Otp), Self::One(Aes256Gcm), Self::One(ChaCha20Poly1305), Self::All]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        match self {
+            Self::One(suite) => suite.to_possible_value(),
+            Self::All => Some(PossibleValue::new("all").help("One call with each")),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line; `DemoOptions` has enums")]
 struct DemoArgs {
     /// What protects the calls
     #[arg(long, value_name = "SUITE", default_value = "all", help_heading = "What happens")]
-    suite: SuiteChoice,
+    suite: SuitesChoice,
 
     /// Tap the quantum link from the start of the first call, not only near the end
     #[arg(long, conflicts_with = "no_eve", help_heading = "What happens")]
@@ -215,13 +233,8 @@ struct DemoArgs {
           value_parser = ranged("ms", 0.0, 200.0))]
     jitter: f64,
 
-    /// Lines of text, also on a terminal
-    #[arg(long, help_heading = "How it is shown")]
-    plain: bool,
-
-    /// JSON Lines on standard output, one event each
-    #[arg(long, conflicts_with = "plain", help_heading = "How it is shown")]
-    json: bool,
+    #[command(flatten)]
+    view: ViewArgs,
 
     /// Directory for the WAVs and report.json; a new one, named at the end, by default
     #[arg(long, value_name = "DIR", help_heading = "How it is shown")]
@@ -357,6 +370,28 @@ pub enum ViewChoice {
     Json,
 }
 
+/// How it is shown.
+#[derive(Debug, Args)]
+struct ViewArgs {
+    /// Lines of text, also on a terminal
+    #[arg(long, help_heading = "How it is shown")]
+    plain: bool,
+
+    /// JSON Lines on standard output, one event each
+    #[arg(long, conflicts_with = "plain", help_heading = "How it is shown")]
+    json: bool,
+}
+
+impl ViewArgs {
+    fn choice(&self) -> ViewChoice {
+        match (self.plain, self.json) {
+            (true, _) => ViewChoice::Plain,
+            (_, true) => ViewChoice::Json,
+            _ => ViewChoice::Auto,
+        }
+    }
+}
+
 /// Parses a command line, the program's name first.
 ///
 /// The error is ready to be shown (`exit()` shows it and ends with 0 for help, 2 for wrong usage).
@@ -438,10 +473,8 @@ impl DemoArgs {
         };
         Ok(DemoOptions {
             suites: match self.suite {
-                SuiteChoice::All => Suite::ALL.to_vec(),
-                SuiteChoice::Otp => vec![Suite::Otp],
-                SuiteChoice::Aes256Gcm => vec![Suite::Aes256Gcm],
-                SuiteChoice::ChaCha20Poly1305 => vec![Suite::ChaCha20Poly1305],
+                SuitesChoice::All => Suite::ALL.to_vec(),
+                SuitesChoice::One(suite) => vec![suite.into()],
             },
             eve: match (self.eve, self.no_eve) {
                 (true, _) => Eve::FromTheStart,
@@ -459,11 +492,7 @@ impl DemoArgs {
             loss_percent: self.loss,
             delay: Duration::from_secs_f64(self.delay / 1000.0),
             jitter: Duration::from_secs_f64(self.jitter / 1000.0),
-            view: match (self.plain, self.json) {
-                (true, _) => ViewChoice::Plain,
-                (_, true) => ViewChoice::Json,
-                _ => ViewChoice::Auto,
-            },
+            view: self.view.choice(),
             out: self.out,
             picture: self.picture,
         })

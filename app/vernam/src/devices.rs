@@ -8,6 +8,7 @@ use serde::Serialize;
 use vernam_audio::device::{self, DeviceInfo};
 
 use crate::cli::DevicesOptions;
+use crate::complaint;
 
 /// What is listed.
 #[derive(Debug, Serialize)]
@@ -50,7 +51,11 @@ pub fn devices(options: DevicesOptions) -> anyhow::Result<u8> {
     if !options.json && listed.microphones.is_empty() && listed.speakers.is_empty() {
         anyhow::bail!("{}", no_devices());
     }
-    let text = if options.json { serde_json::to_string_pretty(&listed)? + "\n" } else { text(&listed) };
+    let text = if options.json {
+        complaint::escaped_json(serde_json::to_string_pretty(&listed)? + "\n")
+    } else {
+        text(&listed)
+    };
     // Whoever does not read it to its end has what he wanted.
     let _gone = io::stdout().write_all(text.as_bytes());
     Ok(0)
@@ -81,7 +86,8 @@ fn text(listed: &Listed) -> String {
             let default = if device.default { "*" } else { " " };
             // What it would send is not a voice but what everybody hears anyway.
             let monitor = if device.monitor { "  (monitor: what a loudspeaker plays)" } else { "" };
-            text.extend([default, " ", &device.name, monitor, "\n    ", &device.id, "\n"]);
+            let [name, id] = [&device.name, &device.id].map(|text| complaint::one_line(text));
+            text.extend([default, " ", &*name, monitor, "\n    ", &*id, "\n"]);
         }
         text += "\n";
     }
@@ -103,5 +109,14 @@ mod tests {
         let text = text(&listed);
         assert!(text.contains("* MIC\n    mic\n") && text.contains("  SPK.MONITOR  (monitor"), "{text}");
         assert!(text.contains("Loudspeakers and headsets\n  none"), "{text}");
+    }
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        let hostile = "\u{1b}]0;owned\u{7}mic\r\n\u{9b}31m";
+        let device = Device { id: hostile.to_owned(), name: hostile.to_owned(), default: false, monitor: false };
+        let text = text(&Listed { microphones: vec![device], speakers: Vec::new() });
+        assert!(text.contains("�]0;owned�mic���31m"), "{text:?}");
+        assert!(!text.chars().any(|c| c.is_control() && c != '\n'), "{text:?}");
     }
 }

@@ -11,6 +11,7 @@
 
 pub mod call;
 pub mod cli;
+pub mod complaint;
 pub mod demo;
 pub mod devices;
 pub mod history;

@@ -10,10 +10,12 @@ use std::{
 };
 
 use anyhow::Context as _;
+use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 use vernam::{
     call,
     cli::{self, Action, DemoOptions, EndOptions, LinkOptions, LogLevel},
+    complaint,
     demo::{
         self,
         show::{Showing, View},
@@ -55,8 +57,8 @@ fn main() -> ExitCode {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
             // Standard error may be gone; the exit status still tells.
-            let _ = writeln!(io::stderr(), "vernam: {error:#}");
-            ExitCode::FAILURE
+            let _ = writeln!(io::stderr(), "vernam: {}", complaint::said(&error));
+            ExitCode::from(complaint::status(&error))
         }
     }
 }
@@ -67,10 +69,7 @@ fn demo(level: LogLevel, options: &DemoOptions) -> anyhow::Result<u8> {
     let log_file = (view == View::Screen && level != LogLevel::Off).then(|| out.join("vernam.log"));
     start_log(level, log_file)?;
     let showing = Showing { view, out: out.clone(), picture: options.picture.clone() };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the worker threads cannot be started")?;
+    let runtime = runtime(&mut Builder::new_multi_thread())?;
     let options = options.clone();
     let status = runtime.block_on(demo::show::show(&showing, move |sink, cancel| async move {
         demo::run::run(&options, &out, &sink, &cancel).await
@@ -83,10 +82,7 @@ fn link(level: LogLevel, options: &LinkOptions) -> anyhow::Result<u8> {
     if !link::show::is_screen(options.view) {
         start_log(level, None)?;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the worker threads cannot be started")?;
+    let runtime = runtime(&mut Builder::new_current_thread())?;
     let status = runtime.block_on(link::show::show(options));
     runtime.shutdown_timeout(LETTING_GO);
     status
@@ -102,14 +98,7 @@ fn set_up_ends(folder: &Path) -> anyhow::Result<u8> {
 fn end(level: LogLevel, options: &EndOptions) -> anyhow::Result<u8> {
     start_log(level, None)?;
     // The end works on threads of its own, so that a slow disk or reader of ours does not hold up its connection.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("the worker threads cannot be started")?;
-    let status = runtime.block_on(ends::run::run(options));
-    runtime.shutdown_timeout(LETTING_GO);
-    status
+    on_two_threads(ends::run::run(options))
 }
 
 fn telephone(level: LogLevel, run: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
@@ -118,14 +107,18 @@ fn telephone(level: LogLevel, run: impl Future<Output = anyhow::Result<u8>>) -> 
         start_log(level, None)?;
     }
     // Voice has a clock to keep: a second thread, so that drawing a screen does not hold it up.
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("the worker threads cannot be started")?;
+    on_two_threads(run)
+}
+
+fn on_two_threads(run: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    let runtime = runtime(Builder::new_multi_thread().worker_threads(2))?;
     let status = runtime.block_on(run);
     runtime.shutdown_timeout(LETTING_GO);
     status
+}
+
+fn runtime(builder: &mut Builder) -> anyhow::Result<Runtime> {
+    builder.enable_all().build().context("the worker threads cannot be started")
 }
 
 /// The directory that was asked for, or a new one that stays.

@@ -103,7 +103,7 @@ fn second_call_taken() -> Model {
     with(
         talking(OTP),
         [
-            CallEvent::Incoming { contact: carol(), terms: AES, waiting: true },
+            CallEvent::Incoming { contact: carol(), terms: AES, waiting: true, weaker: false },
             CallEvent::Held { contact: bob(), on: true },
             CallEvent::Answered { contact: carol(), terms: AES },
         ],
@@ -125,7 +125,12 @@ fn over(contact: &str, ours: bool, reason: HangUpReason, lasted_s: Option<f64>, 
 /// Moments of a telephone's life, by name.
 fn moments() -> Vec<(&'static str, Model)> {
     let started = CallEvent::Started { name: "bob".to_owned(), address: "127.0.0.1:8449".to_owned() };
-    let incoming = |contact: &str, waiting| CallEvent::Incoming { contact: contact.to_owned(), terms: OTP, waiting };
+    let incoming = |contact: &str, waiting| CallEvent::Incoming {
+        contact: contact.to_owned(),
+        terms: OTP,
+        waiting,
+        weaker: false,
+    };
     let missed = CallEvent::Missed { contact: "carol".to_owned(), began_unix_s: 1_795_453_200 };
     let mut muted = after(talking(OTP));
     muted.switches.muted = true;
@@ -138,10 +143,17 @@ fn moments() -> Vec<(&'static str, Model)> {
     });
     let mut passphrase = after(talking(OTP));
     passphrase.prompt = Some(("new passphrase for the recording".to_owned(), 5));
+    let asks = [incoming("carol", true), CallEvent::RecordAsked { contact: bob() }];
+    let mut passphrase_and_ring = with(talking(OTP), asks.clone());
+    passphrase_and_ring.prompt.clone_from(&passphrase.prompt);
+    let less = CallEvent::Incoming { contact: "alice".to_owned(), terms: AES, waiting: false, weaker: true };
+    let mut menu_and_ring = with(talking(OTP), asks);
+    menu_and_ring.menu.clone_from(&menu.menu);
     let changing = Tick { sent_under: Suite::Otp, received_under: Suite::Aes256Gcm, ..tick(OTP) };
     vec![
         ("waiting", after([started.clone(), missed])),
-        ("ringing", after([started, incoming("alice", false)])),
+        ("ringing", after([started.clone(), incoming("alice", false)])),
+        ("ringing-less", after([started, less])),
         ("otp", after(talking(OTP))),
         ("aes", after(talking(AES))),
         ("changing", with(talking(OTP), [CallEvent::Tick(Box::new(changing))])),
@@ -177,6 +189,8 @@ fn moments() -> Vec<(&'static str, Model)> {
         ("reconnecting", with(talking(OTP), [CallEvent::Reconnecting { contact: bob() }])),
         ("menu", menu),
         ("passphrase", passphrase),
+        ("passphrase-and-ring", passphrase_and_ring),
+        ("menu-and-ring", menu_and_ring),
     ]
 }
 
@@ -197,6 +211,80 @@ fn what_protects_the_call_is_on_every_screen() {
             let screen = drawn(&model, columns, rows, Depth::True);
             assert!(screen.contains(said), "{name} at {columns}x{rows} does not say {said}:\n{screen}");
         }
+    }
+}
+
+#[test]
+fn what_is_asked_is_on_every_screen() {
+    for (columns, rows) in [(80, 24), (80, 18), (50, 18), (40, 8), (30, 4), (200, 60)] {
+        for (name, model) in moments() {
+            let Some(question) = model.question() else { continue };
+            let first = question.words().split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+            let screen = drawn(&model, columns, rows, Depth::True);
+            assert!(screen.contains(&first), "{name} at {columns}x{rows} does not ask {first}:\n{screen}");
+        }
+    }
+}
+
+#[test]
+fn a_new_call_does_not_show_the_words_and_devices_of_the_last_one() {
+    let ended = over("bob", true, HangUpReason::HungUp, Some(75.0), Some(3_701));
+    let rings = || CallEvent::Incoming { contact: bob(), terms: OTP, waiting: false, weaker: false };
+    let old = ["apple river lamp stone", "Desk microphone", "Headset"];
+    let panel = |model: &Model| drawn(model, 80, 24, Depth::True).lines().skip(2).take(10).collect::<String>();
+    let talked = panel(&after(talking(OTP)));
+    assert!(old.iter().all(|part| talked.contains(part)), "{talked}");
+    for gone in [
+        CallEvent::Disconnected { contact: bob(), why: None },
+        CallEvent::Connected { contact: bob(), key_exchange: "X25519MLKEM768".to_owned() },
+        CallEvent::Dialling { contact: bob(), address: "127.0.0.1:8449".to_owned() },
+    ] {
+        let ringing = panel(&with(talking(OTP), [ended.clone(), gone.clone(), rings()]));
+        for part in old {
+            assert!(!ringing.contains(part), "{part}, {gone:?}:\n{ringing}");
+        }
+    }
+    let away = panel(&with(talking(OTP), [CallEvent::Reconnecting { contact: bob() }]));
+    assert!(!away.contains(old[0]) && away.contains(old[1]), "{away}");
+    // Another contact's conversation goes on.
+    let carol = CallEvent::Disconnected { contact: "carol".to_owned(), why: None };
+    assert!(panel(&with(talking(OTP), [carol])).contains(old[0]));
+}
+
+#[test]
+fn nothing_that_comes_from_elsewhere_commands_the_terminal() {
+    let hostile = || "x\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\r\nforged\u{7f}".to_owned();
+    let (part, id) = ("microphone".to_owned(), hostile());
+    let events = || {
+        vec![
+            CallEvent::Started { name: hostile(), address: hostile() },
+            CallEvent::Incoming { contact: hostile(), terms: OTP, waiting: false, weaker: true },
+            CallEvent::Answered { contact: hostile(), terms: OTP },
+            CallEvent::Words { contact: hostile(), words: vec![hostile()] },
+            CallEvent::DeviceOpened { part: part.clone(), name: hostile(), stands_in: false },
+            CallEvent::DeviceLost { part: part.clone(), name: hostile(), why: hostile() },
+            CallEvent::DeviceOffered { part: part.clone(), id: id.clone(), name: hostile(), instead_of: hostile() },
+            CallEvent::Refused { contact: hostile(), why: hostile() },
+            CallEvent::Warning { contact: None, text: hostile() },
+            CallEvent::Disconnected { contact: hostile(), why: Some(hostile()) },
+        ]
+    };
+    let is_obeyed = |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c);
+    for event in events() {
+        let stamped = Stamped { at: Duration::ZERO, event };
+        if let Some(line) = plain::line(&stamped) {
+            assert!(!line.contains(is_obeyed), "{line:?}");
+        }
+        let json = json::line(&stamped).expect("it can be said");
+        assert!(!json.contains(is_obeyed), "{json:?}");
+        assert!(serde_json::from_str::<serde_json::Value>(&json).is_ok(), "{json}");
+    }
+    let mut model = after(events());
+    model.menu = Some(Menu { part: DevicePart::Ringer, ids: vec![None], names: vec![hostile()], marked: 0 });
+    let screen = drawn(&model, 120, 40, Depth::True);
+    assert!(!screen.contains(|c| c != '\n' && is_obeyed(c)), "{screen:?}");
+    for line in &model.log {
+        assert!(!line.text.contains(is_obeyed), "it stays in sight after the screen: {line:?}");
     }
 }
 
@@ -234,7 +322,7 @@ fn all() -> Vec<CallEvent> {
     let mut all = vec![CallEvent::Missed { contact: "carol".to_owned(), began_unix_s: 1_795_453_200 }];
     all.extend(talking(OTP));
     all.extend([
-        CallEvent::Incoming { contact: "carol".to_owned(), terms: AES, waiting: true },
+        CallEvent::Incoming { contact: "carol".to_owned(), terms: AES, waiting: true, weaker: true },
         CallEvent::ChangeAsked { contact: bob(), terms: AES },
         CallEvent::Changed { contact: bob(), terms: AES },
         CallEvent::ChangeDeclined { contact: bob() },

@@ -2,9 +2,9 @@
 //!
 //! Where `n` frames are lost in a row and the packet after them comes in time for the last `k` of them, those `k` can be
 //! filled. What each further frame of delay is worth is therefore a share: of all frames, those that are the `k`th from
-//! the end of a run of losses. By the E-model (ITU-T G.107) 20 ms of delay cost a conversation about as much as one lost
-//! frame in 750 does. A frame is held back when it is worth that and half as much again, and let go when it is worth less
-//! than half of it: in between nothing moves, since a delay that changes back and forth is heard, too.
+//! the end of a run of losses. By the E-model (ITU-T G.107) 20 ms of delay cost a conversation less than one lost frame
+//! in 200. A frame is held back when it is worth that, and let go when it is worth half as much: in between nothing moves,
+//! since a delay that changes back and forth is heard, too.
 
 /// Time constant of forgetting, samples at 48 kHz: 30 s, so that runs that are rare at this loss neither come nor go by
 /// chance alone.
@@ -100,7 +100,7 @@ mod tests {
         loss.reach(8);
         run(&mut loss, 600, |frame| frame % 30 < 3);
         assert_eq!(loss.extra(), 3);
-        run(&mut loss, 600, |frame| frame % 60 < 2 + frame % 120 / 60 * 3);
+        run(&mut loss, 3_000, |frame| frame % 60 < 2 + frame % 120 / 60 * 3);
         assert_eq!(loss.extra(), 5, "the longer ones count more");
         run(&mut loss, 600, |frame| frame % 30 < 12);
         assert_eq!(loss.extra(), 6, "at most 120 ms");

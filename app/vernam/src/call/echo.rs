@@ -52,7 +52,7 @@ const MAX_WAITING: usize = 1_024;
 pub(super) async fn test(options: &CallOptions) -> anyhow::Result<u8> {
     let config = HomeConfig::default();
     let _hushed = noise::hush();
-    let (sound, ringers) = prepare_sound(&options.sound, &config.sound).await?;
+    let (sound, ringers) = prepare_sound(&options.phone.sound, &config.sound).await?;
     let heard = Arc::new(Mutex::new(Envelopes::default()));
     sound.watch(Arc::clone(&heard));
     let ca = LabCa::new("vernam echo test")?;
@@ -71,13 +71,13 @@ pub(super) async fn test(options: &CallOptions) -> anyhow::Result<u8> {
         profile: options.profile.unwrap_or(config.sound.profile),
     };
     let mut started = Line::start(parts);
-    let (mut stage, keys) = Stage::open(options.view)?;
+    let (mut stage, keys) = Stage::open(options.phone.view)?;
     stage.model.is_echo_test = true;
-    begin(&mut stage, &mut started, &config, &options.sound)?;
+    begin(&mut stage, &mut started, &config, &options.phone.sound)?;
     let (line, events) = started;
     let aim = Aim::Call { contact: ECHO.to_owned(), addr, suite: options.suite.unwrap_or(Suite::Otp) };
     let recordings = Recordings { folder: std::env::temp_dir(), file: None, words: None };
-    let mut telephone = Telephone::new(stage, line, aim, recordings, options.duration);
+    let mut telephone = Telephone::new(stage, line, aim, recordings, options.phone.duration);
     telephone.echo = Some(heard);
     let status = telephone.run(events, keys).await;
     // The far end has no more to do, whatever came of it.

@@ -77,6 +77,8 @@ pub enum CallEvent {
         terms: Terms,
         /// Whether another call is on.
         waiting: bool,
+        /// Whether what is proposed is less than our policy for the contact asks for.
+        weaker: bool,
     },
     /// We call; nothing was heard yet.
     Calling {

@@ -6,11 +6,15 @@
 //! `stopped`, with the exit status. A field may be added under the same version; none changes its meaning or goes away.
 
 use super::events::Stamped;
+use crate::complaint;
 
 /// The header line.
 pub const HEADER: &str = r#"{"schema":"vernam-call","version":1}"#;
 
-/// One event as a line, without its end.
+/// One event as a line, without its end. What a terminal would obey is `\uXXXX` in it.
+///
+/// # Errors
+/// As [`serde_json::to_string`].
 pub fn line(stamped: &Stamped) -> serde_json::Result<String> {
-    serde_json::to_string(stamped)
+    serde_json::to_string(stamped).map(complaint::escaped_json)
 }

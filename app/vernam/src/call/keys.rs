@@ -6,13 +6,18 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use vernam_engine::Transmit;
 use vernam_session::Suite;
 
-use super::model::{DevicePart, Menu, Model, Phase};
+use super::model::{Call, DevicePart, Menu, Model, Phase};
 use super::question::Question;
 
 /// Presses of space that follow each other closer than this are a key held down, which the terminal repeats (ten to
 /// thirty times a second are usual), and no further presses. So a key that is held switches the microphone on, and off
 /// at its first repetition: a microphone that is closed too early does no harm, one that stays open may.
 const REPEATED: Duration = Duration::from_millis(150);
+
+/// The longest time in which a terminal that tells when a key is let go says nothing of one that is down: what a slow
+/// keyboard waits before it repeats. After it space counts as let go, so that a release which was lost on the way (the
+/// window lost the focus, the line was cut) does not leave the microphone open.
+pub const NO_SIGN: Duration = Duration::from_secs(2);
 
 /// What the person wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub enum Wish {
     AllowChange(String, bool),
     /// Go on under AES once the pad is used up.
     GoOnUnderAes(String),
+    /// Not go on with less: the call ends with the pad.
+    EndWithPad(String),
     /// Let the contact record, or not any longer.
     AllowRecord(String, bool),
     /// Speak through this microphone while the chosen one is away, or stay silent.
@@ -70,20 +77,19 @@ pub fn pressed(key: KeyEvent, model: &mut Model, now: Duration) -> Option<Wish> 
         return None;
     }
     if key.modifiers.contains(KeyModifiers::CONTROL) {
-        return matches!(key.code, KeyCode::Char('c' | 'd')).then_some(Wish::Quit);
+        return quits(key).then_some(Wish::Quit);
+    }
+    if let KeyCode::Char(answer @ ('y' | 'Y' | 'n' | 'N')) = key.code
+        && (model.question().is_some() || !model.asked.takes_answers(now))
+    {
+        if key.kind == KeyEventKind::Repeat {
+            // Held down, it answers one question.
+            return None;
+        }
+        return answered(matches!(answer, 'y' | 'Y'), model, now);
     }
     if let Some(menu) = model.menu.take() {
         return in_menu(key.code, menu, model);
-    }
-    if let KeyCode::Char(answer @ ('y' | 'Y' | 'n' | 'N')) = key.code {
-        if !model.asked.takes_answers(model.now) {
-            // It may be meant for what was on the screen a moment ago.
-            return None;
-        }
-        if let Some(question) = model.question().cloned() {
-            model.answer(&question);
-            return said(question, matches!(answer, 'y' | 'Y'));
-        }
     }
     let call = model.call().cloned();
     let talked = call.as_ref().filter(|call| call.is_on());
@@ -136,7 +142,9 @@ pub fn pressed(key: KeyEvent, model: &mut Model, now: Duration) -> Option<Wish> 
         KeyCode::Tab => {
             let other = model.calls.get(1)?;
             if other.phase == Phase::Incoming {
-                Wish::Answer(other.contact.clone())
+                let contact = other.contact.clone();
+                model.decide(&contact);
+                Wish::Answer(contact)
             } else {
                 Wish::Hold(other.contact.clone(), false)
             }
@@ -164,36 +172,60 @@ pub fn pressed(key: KeyEvent, model: &mut Model, now: Duration) -> Option<Wish> 
     })
 }
 
+/// Whether it is the key that ends the telephone wherever it is pressed.
+pub fn quits(key: KeyEvent) -> bool {
+    key.kind == KeyEventKind::Press
+        && key.modifiers.contains(KeyModifiers::CONTROL)
+        && matches!(key.code, KeyCode::Char('c' | 'd'))
+}
+
+/// Answers what is asked at `now`, if it stood long enough: else it may be meant for what was asked a moment ago.
+pub fn answered(yes: bool, model: &mut Model, now: Duration) -> Option<Wish> {
+    model.tick(now);
+    if !model.asked.takes_answers(model.now) {
+        return None;
+    }
+    let question = model.question().cloned()?;
+    model.answer(&question);
+    Some(said(question, yes))
+}
+
+/// Closes the microphone if nothing was heard of space for [`NO_SIGN`] where the terminal tells when it is let go.
+pub fn lost_release(model: &mut Model) -> Option<Wish> {
+    let switches = &mut model.switches;
+    let lost = switches.tells_release && model.space_at.is_none_or(|last| model.now >= last + NO_SIGN);
+    (lost && std::mem::take(&mut switches.talking)).then_some(Wish::Talk(false))
+}
+
 /// The answer to a question, as what is to be done.
-fn said(question: Question, yes: bool) -> Option<Wish> {
-    Some(match question {
-        Question::Ring { contact } if yes => Wish::Answer(contact),
-        Question::Ring { contact } => Wish::Decline(contact),
+fn said(question: Question, yes: bool) -> Wish {
+    match question {
+        Question::Ring { contact, .. } if yes => Wish::Answer(contact),
+        Question::Ring { contact, .. } => Wish::Decline(contact),
         Question::Change { contact, .. } => Wish::AllowChange(contact, yes),
         Question::Weaker { contact } if yes => Wish::GoOnUnderAes(contact),
-        // The call then ends when the pad does.
-        Question::Weaker { .. } => return None,
+        Question::Weaker { contact } => Wish::EndWithPad(contact),
         Question::Record { contact } => Wish::AllowRecord(contact, yes),
         Question::StandIn { id, .. } => Wish::StandIn(id, yes),
-    })
+    }
 }
 
 /// Space, under push-to-talk: talks while it is down where the terminal tells when it is let go, else begins to talk and
-/// ends it.
+/// ends it. Outside a call nobody begins to talk, or the next call would find the microphone open.
 fn space(kind: KeyEventKind, model: &mut Model) -> Option<Wish> {
     if model.switches.transmit != Transmit::PushToTalk {
         return None;
     }
+    let tells_release = model.switches.tells_release;
     let repeated = model.space_at.is_some_and(|before| model.now < before + REPEATED);
+    if kind != KeyEventKind::Release && (tells_release || kind == KeyEventKind::Press) {
+        model.space_at = Some(model.now);
+    }
+    let in_call = model.calls.iter().any(Call::is_on);
     let talking = match kind {
-        KeyEventKind::Press if model.switches.tells_release => true,
-        KeyEventKind::Press => {
-            model.space_at = Some(model.now);
-            if repeated {
-                return None;
-            }
-            !model.switches.talking
-        }
+        KeyEventKind::Press if tells_release => in_call,
+        KeyEventKind::Press if repeated => return None,
+        KeyEventKind::Press => in_call && !model.switches.talking,
         KeyEventKind::Repeat => return None,
         KeyEventKind::Release => false,
     };
@@ -254,6 +286,10 @@ mod tests {
         "bob".to_owned()
     }
 
+    fn incoming(contact: &str) -> CallEvent {
+        CallEvent::Incoming { contact: contact.to_owned(), terms: TERMS, waiting: true, weaker: false }
+    }
+
     #[test]
     fn a_question_takes_y_and_n_before_anything_else() {
         let mut model = talking();
@@ -265,7 +301,7 @@ mod tests {
         assert_eq!(press(&mut model, KeyCode::Char('y')), Some(Wish::AllowRecord(bob(), true)));
         assert_eq!(press(&mut model, KeyCode::Char('n')), Some(Wish::AllowChange(bob(), false)));
         told(&mut model, CallEvent::WeakerWanted { contact: bob() });
-        assert_eq!(press(&mut model, KeyCode::Char('n')), None);
+        assert_eq!(press(&mut model, KeyCode::Char('n')), Some(Wish::EndWithPad(bob())));
         assert_eq!(model.question(), None);
         told(&mut model, CallEvent::WeakerWanted { contact: bob() });
         assert_eq!(press(&mut model, KeyCode::Char('y')), Some(Wish::GoOnUnderAes(bob())));
@@ -302,11 +338,11 @@ mod tests {
         ] {
             let mut model = talking();
             told(&mut model, CallEvent::RecordAsked { contact: bob() });
-            let carol = CallEvent::Incoming { contact: "carol".to_owned(), terms: TERMS, waiting: true };
+            let carol = incoming("carol");
             told(&mut model, carol);
             assert_eq!(model.question(), Some(&Question::Record { contact: bob() }));
             told(&mut model, lapse.clone());
-            let ring = Question::Ring { contact: "carol".to_owned() };
+            let ring = Question::Ring { contact: "carol".to_owned(), less: None };
             assert_eq!(model.question(), Some(&ring), "{lapse:?}");
             assert_eq!(press_after(&mut model, KeyCode::Char('y'), 300), None, "meant for what is gone: {lapse:?}");
             assert_eq!(press(&mut model, KeyCode::Char('y')), Some(Wish::Answer("carol".to_owned())));
@@ -338,7 +374,7 @@ mod tests {
         let mut model = talking();
         model.attended = super::super::model::Attended::Nobody;
         told(&mut model, CallEvent::RecordAsked { contact: bob() });
-        told(&mut model, CallEvent::Incoming { contact: "carol".to_owned(), terms: TERMS, waiting: true });
+        told(&mut model, incoming("carol"));
         assert_eq!(model.question(), None);
     }
 
@@ -395,6 +431,44 @@ mod tests {
     }
 
     #[test]
+    fn a_release_that_is_lost_leaves_the_microphone_open_for_two_seconds_at_most() {
+        let mut model = talking();
+        press(&mut model, KeyCode::Char('t'));
+        model.switches.tells_release = true;
+        assert_eq!(press(&mut model, KeyCode::Char(' ')), Some(Wish::Talk(true)));
+        let nearly = Duration::from_millis(1_999);
+        let pressed_at = model.now;
+        model.tick(pressed_at + nearly);
+        assert_eq!(lost_release(&mut model), None);
+        let repeat = KeyEvent::new_with_kind(KeyCode::Char(' '), KeyModifiers::NONE, KeyEventKind::Repeat);
+        let at = model.now;
+        assert_eq!(pressed(repeat, &mut model, at), None, "it is still down");
+        model.tick(at + nearly);
+        assert_eq!(lost_release(&mut model), None);
+        model.tick(at + NO_SIGN);
+        assert_eq!(lost_release(&mut model), Some(Wish::Talk(false)));
+        assert_eq!((lost_release(&mut model), model.switches.talking), (None, false));
+        // Where it is not told one talks for as long as one likes.
+        model.switches.tells_release = false;
+        assert_eq!(press(&mut model, KeyCode::Char(' ')), Some(Wish::Talk(true)));
+        model.tick(model.now + 10 * NO_SIGN);
+        assert_eq!(lost_release(&mut model), None);
+    }
+
+    #[test]
+    fn nobody_begins_to_talk_outside_a_call() {
+        for tells_release in [false, true] {
+            let mut model = Model::default();
+            model.switches.tells_release = tells_release;
+            press(&mut model, KeyCode::Char('t'));
+            assert_eq!(press(&mut model, KeyCode::Char(' ')), None);
+            told(&mut model, incoming("bob"));
+            assert_eq!(press(&mut model, KeyCode::Char(' ')), None, "it only rings");
+            assert!(!model.switches.talking);
+        }
+    }
+
+    #[test]
     fn a_switch_held_down_is_switched_once() {
         let mut model = talking();
         assert_eq!(press(&mut model, KeyCode::Char('m')), Some(Wish::Mute(true)));
@@ -416,6 +490,10 @@ mod tests {
         let chosen = Wish::Choose(DevicePart::Microphone, Some("a".to_owned()));
         assert_eq!(press(&mut model, KeyCode::Enter), Some(chosen));
         assert_eq!(model.menu, None);
+        model.menu = Some(menu.clone());
+        told(&mut model, incoming("carol"));
+        assert_eq!(press(&mut model, KeyCode::Char('y')), Some(Wish::Answer("carol".to_owned())), "but of a question");
+        assert!(model.menu.is_some());
         model.menu = Some(menu);
         assert_eq!(press(&mut model, KeyCode::Char('9')), None);
         assert_eq!((model.menu, model.switches.muted), (None, false));

@@ -25,6 +25,7 @@ use super::keys::Wish;
 use super::sound::Sound;
 use super::tape::Writing;
 use super::words;
+use crate::complaint::{self, WrongUsage};
 use crate::history::{History, PastCall, Quality, now_unix_s};
 use crate::stock::home::{ContactPolicy, Profile};
 
@@ -178,11 +179,11 @@ impl Line {
     pub(crate) fn suite_for(&self, contact: &str, asked: Option<Suite>) -> anyhow::Result<Suite> {
         let policy = self.contacts.get(contact).map(|party| party.policy).unwrap_or_default();
         match (policy, asked) {
-            (ContactPolicy::OtpOnly, Some(suite)) if suite != Suite::Otp => bail!(
+            (ContactPolicy::OtpOnly, Some(suite)) if suite != Suite::Otp => bail!(WrongUsage::new(format!(
                 "the policy for {contact} is otp-only: {} protects less. Change it in home.toml, if that is what you \
                  want",
                 words::protected_by(suite)
-            ),
+            ))),
             (_, Some(suite)) => Ok(suite),
             (ContactPolicy::OtpOnly | ContactPolicy::PreferOtp, None) => Ok(Suite::Otp),
             (ContactPolicy::Aes, None) => Ok(Suite::Aes256Gcm),
@@ -190,7 +191,7 @@ impl Line {
     }
 
     /// Whether a call under `suite` may be taken without asking anybody: the contact's policy asks for no more.
-    pub(crate) fn takes(&self, contact: &str, suite: Suite) -> bool {
+    fn takes(&self, contact: &str, suite: Suite) -> bool {
         needs_no_yes(self.contacts.get(contact).map(|party| party.policy).unwrap_or_default(), suite)
     }
 
@@ -243,9 +244,13 @@ impl Line {
             Wish::AllowRecord(contact, yes) => Command::AnswerRecord { contact, yes },
             Wish::StopRecording(contact) => Command::Record { contact, tape: None },
             // The telephone's own.
-            Wish::StandIn(..) | Wish::Process | Wish::OpenMenu(_) | Wish::Choose(..) | Wish::Record(_) | Wish::Quit => {
-                return Ok(());
-            }
+            Wish::StandIn(..)
+            | Wish::Process
+            | Wish::OpenMenu(_)
+            | Wish::Choose(..)
+            | Wish::Record(_)
+            | Wish::EndWithPad(_)
+            | Wish::Quit => return Ok(()),
         };
         self.command(command).await
     }
@@ -294,7 +299,8 @@ impl Line {
         vec![match event {
             PhoneEvent::Incoming { terms, waiting } => {
                 self.calls.insert(contact.clone(), Running::new(terms, None));
-                CallEvent::Incoming { contact, terms: terms.into(), waiting }
+                let weaker = !self.takes(&contact, terms.suite);
+                CallEvent::Incoming { contact, terms: terms.into(), waiting, weaker }
             }
             PhoneEvent::Ringing => CallEvent::Ringing { contact },
             PhoneEvent::Answered { terms } => {
@@ -340,7 +346,7 @@ impl Line {
             PhoneEvent::Ended { reason, by_contact, ours, carried } => {
                 let answered = self.calls.remove(&contact).and_then(|call| call.answered);
                 // Another call that is on is heard again only once the person goes on with it.
-                let lasted_s = answered.map(|since| since.elapsed().as_secs_f64());
+                let lasted_s = answered.map(|since| seconds(since.elapsed()));
                 let (sent, received) = (carried.map(|carried| carried.sent), carried.map(|carried| carried.received));
                 CallEvent::Ended { contact, reason, ours, by_contact, lasted_s, sent, received }
             }
@@ -363,7 +369,7 @@ impl Line {
             contact: record.contact.clone(),
             ours: record.ours,
             began_unix_s: self.epoch_unix_s + record.began.as_secs(),
-            lasted_s: record.answered.map(|since| record.ended.saturating_sub(since).as_secs_f64()),
+            lasted_s: record.answered.map(|since| seconds(record.ended.saturating_sub(since))),
             reason: words::reason_name(record.reason).to_owned(),
             by_contact: record.by_contact,
             suites: record.suites.iter().copied().map(PastCall::suite_name).collect(),
@@ -373,7 +379,7 @@ impl Line {
         match history.add(call) {
             Ok(()) => Vec::new(),
             Err(error) => {
-                vec![CallEvent::Warning { contact: Some(record.contact.clone()), text: format!("{error:#}") }]
+                vec![CallEvent::Warning { contact: Some(record.contact.clone()), text: complaint::said(&error) }]
             }
         }
     }
@@ -426,6 +432,11 @@ fn codec(profile: Profile, suite: Suite) -> CodecSettings {
     }
 }
 
+fn seconds(time: Duration) -> f64 {
+    // To the millisecond; more is noise.
+    (time.as_secs_f64() * 1_000.0).round() / 1_000.0
+}
+
 fn milliseconds(time: Duration) -> f64 {
     // To the tenth; more is noise.
     (time.as_secs_f64() * 10_000.0).round() / 10.0
@@ -434,7 +445,7 @@ fn milliseconds(time: Duration) -> f64 {
 fn tick(contact: String, stats: &CallStats) -> Tick {
     Tick {
         contact,
-        lasted_s: milliseconds(stats.lasted) / 1_000.0,
+        lasted_s: seconds(stats.lasted),
         terms: stats.terms.into(),
         sent_under: stats.sent_under,
         received_under: stats.received_under,

@@ -6,9 +6,12 @@ use std::time::Duration;
 use vernam_engine::Transmit;
 use vernam_session::Suite;
 
+pub use crate::demo::model::{LogLine, Mood};
+
 use super::events::{CallEvent, EchoHeard, Stamped, Terms, Tick};
 use super::question::{Asked, Question};
 use super::{plain, words};
+use crate::complaint;
 
 /// Lines of the log that are kept for the screen.
 const LOG: usize = 200;
@@ -38,6 +41,8 @@ pub struct Call {
     pub phase: Phase,
     /// What was proposed or agreed.
     pub terms: Terms,
+    /// Whether what the contact proposed is less than our policy for it asks for.
+    pub proposed_less: bool,
     /// When it was taken.
     pub answered: Option<Duration>,
     /// Whether the person has said what to do about its ringing.
@@ -171,30 +176,6 @@ pub enum Attended {
     Nobody,
 }
 
-/// What a log line is like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
-    /// Something happened.
-    Plain,
-    /// Something good.
-    Good,
-    /// Look at this.
-    Warn,
-    /// Something failed.
-    Bad,
-}
-
-/// A line of the log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
-    /// When.
-    pub at: Duration,
-    /// What it is like.
-    pub mood: Mood,
-    /// What.
-    pub text: String,
-}
-
 /// Everything that is shown.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Model {
@@ -244,6 +225,7 @@ impl Model {
             if self.log.len() == LOG {
                 self.log.pop_front();
             }
+            let text = complaint::one_line(&text).into_owned();
             self.log.push_back(LogLine { at: stamped.at, mood, text });
         }
     }
@@ -260,11 +242,18 @@ impl Model {
                 self.address.clone_from(address);
             }
             CallEvent::Words { contact, words } => {
-                self.words.retain(|(whose, _)| whose != contact);
+                self.forget_words(contact);
                 self.words.push((contact.clone(), words.clone()));
             }
+            // They are the words of a connection, and of no later one.
+            CallEvent::Dialling { contact, .. }
+            | CallEvent::Connected { contact, .. }
+            | CallEvent::Disconnected { contact, .. } => self.forget_words(contact),
             CallEvent::Calling { contact, terms } => self.begin(contact, Phase::Calling, *terms),
-            CallEvent::Incoming { contact, terms, .. } => self.begin(contact, Phase::Incoming, *terms),
+            CallEvent::Incoming { contact, terms, weaker, .. } => {
+                self.begin(contact, Phase::Incoming, *terms);
+                self.with(contact, |call| call.proposed_less = *weaker);
+            }
             CallEvent::Ringing { contact } => self.with(contact, |call| call.phase = Phase::Ringing),
             CallEvent::Answered { contact, terms } => {
                 let mut heard = true;
@@ -308,10 +297,13 @@ impl Model {
                 call.recording_by_contact = *on;
                 call.record_asked = false;
             }),
-            CallEvent::Reconnecting { contact } => self.with(contact, |call| {
-                call.phase = Phase::Reconnecting;
-                call.forget_questions();
-            }),
+            CallEvent::Reconnecting { contact } => {
+                self.forget_words(contact);
+                self.with(contact, |call| {
+                    call.phase = Phase::Reconnecting;
+                    call.forget_questions();
+                });
+            }
             CallEvent::Tick(tick) => self.with(&tick.contact, |call| {
                 call.left_s = tick.key_left_s;
                 call.tick = Some((**tick).clone());
@@ -319,14 +311,16 @@ impl Model {
             CallEvent::Ended { contact, .. } => {
                 self.calls.retain(|call| call.contact != *contact);
                 if self.calls.is_empty() {
-                    // No microphone is open, and none is needed.
+                    // No device is open, and none is needed.
                     self.offer = None;
+                    self.devices = [None, None];
                 }
             }
             CallEvent::DeviceOpened { part, name, .. } => self.device(part, Some(name)),
             CallEvent::DeviceLost { part, .. } => self.device(part, None),
             CallEvent::DeviceOffered { id, name, instead_of, .. } => {
-                let (id, name, instead_of) = (id.clone(), name.clone(), instead_of.clone());
+                let [name, instead_of] = [name, instead_of].map(|name| complaint::one_line(name).into_owned());
+                let id = id.clone();
                 self.offer = Some(Offer { id, name, instead_of, open: true });
             }
             CallEvent::DeviceWithdrawn { id, .. } => self.offer = self.offer.take().filter(|offer| offer.id != *id),
@@ -342,6 +336,7 @@ impl Model {
             contact: contact.to_owned(),
             phase,
             terms,
+            proposed_less: false,
             answered: None,
             decided: false,
             held: false,
@@ -355,6 +350,10 @@ impl Model {
             tick: None,
             left_s: None,
         });
+    }
+
+    fn forget_words(&mut self, contact: &str) {
+        self.words.retain(|(whose, _)| whose != contact);
     }
 
     fn with(&mut self, contact: &str, change: impl FnOnce(&mut Call)) {
@@ -374,7 +373,7 @@ impl Model {
             "speaker" => 1,
             _ => return,
         };
-        self.devices[slot] = name.cloned();
+        self.devices[slot] = name.map(|name| complaint::one_line(name).into_owned());
         if slot == 0 && name.is_some() {
             // Whatever was offered, this is the microphone now.
             self.offer = None;
@@ -417,7 +416,10 @@ impl Model {
             open.push(Question::StandIn { id, name, instead_of });
         }
         let rings = self.calls.iter().filter(|call| asks && call.phase == Phase::Incoming && !call.decided);
-        open.extend(rings.map(|call| Question::Ring { contact: call.contact.clone() }));
+        open.extend(rings.map(|call| Question::Ring {
+            contact: call.contact.clone(),
+            less: call.proposed_less.then_some(call.terms.suite),
+        }));
         let rank = |question: &Question| match question {
             Question::Change { .. } => 0,
             Question::Weaker { .. } => 1,
@@ -437,7 +439,7 @@ impl Model {
     /// The question was answered, and goes away.
     pub fn answer(&mut self, question: &Question) {
         match question {
-            Question::Ring { contact } => self.with(contact, |call| call.decided = true),
+            Question::Ring { contact, .. } => self.with(contact, |call| call.decided = true),
             Question::Change { contact, .. } => self.with(contact, |call| call.change_asked = None),
             Question::Weaker { contact } => self.with(contact, |call| call.weaker_wanted = false),
             Question::Record { contact } => self.with(contact, |call| call.record_asked = false),
@@ -447,6 +449,12 @@ impl Model {
                 }
             }
         }
+        self.settle();
+    }
+
+    /// The person said what to do about a call that rings.
+    pub(super) fn decide(&mut self, contact: &str) {
+        self.with(contact, |call| call.decided = true);
         self.settle();
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::events::{CallEvent, Stamped, Terms};
 use super::model::Mood;
 use super::words;
+use crate::complaint;
 
 /// The line of an event, with its time; none for what is told many times a second.
 pub fn line(stamped: &Stamped) -> Option<String> {
@@ -20,7 +21,7 @@ pub fn line(stamped: &Stamped) -> Option<String> {
             Mood::Warn => "!  ",
             Mood::Bad => "!! ",
         };
-        format!("{:>7} {mark}{text}", words::clock(stamped.at))
+        format!("{:>7} {mark}{}", words::clock(stamped.at), complaint::one_line(&text))
     })
 }
 
@@ -43,9 +44,10 @@ pub fn tell(event: &CallEvent) -> Option<(Mood, String)> {
         CallEvent::Words { contact, words } => plain(format!("words to compare with {contact}: {}", words.join(" "))),
         CallEvent::Disconnected { contact, why: None } => plain(format!("the connection with {contact} ended")),
         CallEvent::Disconnected { contact, why: Some(why) } => bad(format!("no connection with {contact}: {why}")),
-        CallEvent::Incoming { contact, terms, waiting } => {
+        CallEvent::Incoming { contact, terms, waiting, weaker } => {
+            let less = if *weaker { ", less than you set for this contact" } else { "" };
             let while_talking = if *waiting { ", while you are in another call" } else { "" };
-            warn(format!("{contact} calls under {}{while_talking}", said(*terms)))
+            warn(format!("{contact} calls under {}{less}{while_talking}", said(*terms)))
         }
         CallEvent::Calling { contact, terms } => plain(format!("calling {contact} under {}", said(*terms))),
         CallEvent::Ringing { contact } => plain(format!("it rings at {contact}'s")),

@@ -24,6 +24,8 @@ pub enum Question {
     Ring {
         /// Who calls.
         contact: String,
+        /// What would protect the call, where that is less than the contact's policy asks for.
+        less: Option<Suite>,
     },
     /// Go on with less protection?
     Change {
@@ -70,7 +72,7 @@ impl Question {
     /// Whom it is about, if it is about a contact.
     pub fn contact(&self) -> Option<&str> {
         match self {
-            Self::Ring { contact }
+            Self::Ring { contact, .. }
             | Self::Change { contact, .. }
             | Self::Weaker { contact }
             | Self::Record { contact } => Some(contact),
@@ -81,7 +83,11 @@ impl Question {
     /// The question for people, and what `y` and `n` do.
     pub fn words(&self) -> String {
         match self {
-            Self::Ring { contact } => format!("{contact} calls. Take it? y takes it, n declines"),
+            Self::Ring { contact, less: None } => format!("{contact} calls. Take it? y takes it, n declines"),
+            Self::Ring { contact, less: Some(suite) } => format!(
+                "{contact} calls with LESS protection than you set: {}, not one-time pad. y takes it, n declines",
+                words::protection(*suite)
+            ),
             Self::Change { contact, suite, now } => format!(
                 "{contact} asks to go on with LESS protection: {}. y allows it, n keeps {}",
                 words::protection(*suite),
@@ -99,12 +105,25 @@ impl Question {
     }
 }
 
+impl Question {
+    /// What it is about, in a few words, while it waits for another.
+    pub fn short(&self) -> String {
+        match self {
+            Self::Ring { contact, .. } => format!("{contact} calls"),
+            Self::Change { contact, .. } => format!("less protection with {contact}"),
+            Self::Weaker { contact } => format!("the end of the pad with {contact}"),
+            Self::Record { contact } => format!("{contact} asks to record"),
+            Self::StandIn { .. } => "another microphone".to_owned(),
+        }
+    }
+}
+
 /// The question that is asked now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     now: Option<Question>,
-    /// Questions that wait for this one.
-    after: usize,
+    /// Questions that wait for this one, the most pressing first.
+    after: Vec<Question>,
     /// When the one that is asked became another, or none.
     changed: Option<Duration>,
     /// For how long nothing is answered then.
@@ -113,7 +132,7 @@ pub struct Asked {
 
 impl Default for Asked {
     fn default() -> Self {
-        Self { now: None, after: 0, changed: None, pause: PAUSE }
+        Self { now: None, after: Vec::new(), changed: None, pause: PAUSE }
     }
 }
 
@@ -125,16 +144,15 @@ impl Asked {
 
     /// These questions are open at `at`, the most pressing first.
     pub fn settle(&mut self, open: Vec<Question>, at: Duration) {
-        let count = open.len();
         let stays = self.now.as_ref().is_some_and(|now| open.contains(now));
         if !stays {
-            let next = open.into_iter().next();
+            let next = open.first().cloned();
             if next != self.now {
                 self.now = next;
                 self.changed = Some(at);
             }
         }
-        self.after = count.saturating_sub(1);
+        self.after = open.into_iter().filter(|question| self.now.as_ref() != Some(question)).collect();
     }
 
     /// What is asked, if anything.
@@ -142,9 +160,9 @@ impl Asked {
         self.now.as_ref()
     }
 
-    /// How many questions come after it.
-    pub fn after(&self) -> usize {
-        self.after
+    /// The questions that come after it, the most pressing first.
+    pub fn after(&self) -> &[Question] {
+        &self.after
     }
 
     /// Whether `y` and `n` mean anything at `now`.
@@ -215,7 +233,7 @@ mod tests {
     use super::*;
 
     fn ring(contact: &str) -> Question {
-        Question::Ring { contact: contact.to_owned() }
+        Question::Ring { contact: contact.to_owned(), less: None }
     }
 
     fn record(contact: &str) -> Question {
@@ -243,10 +261,10 @@ mod tests {
         asked.settle(vec![record("bob")], ms(0));
         let change = Question::Change { contact: "bob".to_owned(), suite: Suite::Aes256Gcm, now: Suite::Otp };
         asked.settle(vec![change.clone(), record("bob")], ms(2_000));
-        assert_eq!((asked.question(), asked.after()), (Some(&record("bob")), 1));
+        assert_eq!((asked.question(), asked.after()), (Some(&record("bob")), [change.clone()].as_slice()));
         assert!(asked.takes_answers(ms(2_000)));
         asked.settle(vec![change.clone()], ms(3_000));
-        assert_eq!((asked.question(), asked.after()), (Some(&change), 0));
+        assert_eq!((asked.question(), asked.after()), (Some(&change), [].as_slice()));
         assert!(!asked.takes_answers(ms(3_499)) && asked.takes_answers(ms(3_500)));
     }
 

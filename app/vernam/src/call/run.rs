@@ -2,6 +2,8 @@
 
 mod devices;
 mod recording;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,17 +18,20 @@ use vernam_audio::process::Processing;
 use vernam_engine::Event;
 use vernam_session::{HangUpReason, Suite};
 
+use self::devices::Listing;
+use self::recording::Making;
 pub(crate) use self::recording::Recordings;
-use self::recording::Typing;
 use super::echo::{self, Envelopes};
 use super::events::CallEvent;
 use super::keys::{self, Wish};
 use super::line::Line;
 use super::model::{Phase, Switches};
+use super::prompt::{Prompt, Stray};
 use super::question::{Refusals, Wanted};
 use super::show::{Pressed, Stage};
 use super::tape::Troubles;
 use super::words;
+use crate::complaint;
 use crate::demo::show::Signals;
 
 /// Time between two drawings of the screen.
@@ -99,7 +104,14 @@ pub(crate) struct Telephone {
     step: Step,
     /// When each call ends for its `--duration`.
     until: BTreeMap<String, Instant>,
-    typing: Option<Typing>,
+    /// The passphrase that is typed in.
+    prompt: Option<Prompt>,
+    /// Keys that were meant for a prompt which is gone.
+    stray: Stray,
+    /// The file of a recording that is being made.
+    making: Option<Making>,
+    /// The list of devices that is being made.
+    listing: Option<Listing>,
     troubles: Troubles,
     /// Who was told that it may not record.
     refusals: Refusals,
@@ -124,7 +136,10 @@ impl Telephone {
             record_at_once,
             step: Step::Reaching(Instant::now() + REACHING),
             until: BTreeMap::new(),
-            typing: None,
+            prompt: None,
+            stray: Stray::default(),
+            making: None,
+            listing: None,
             troubles: Troubles::default(),
             refusals: Refusals::default(),
             echo: None,
@@ -147,9 +162,10 @@ impl Telephone {
             Err(_) => FAILED,
             Ok(()) => self.outcome.unwrap_or(TALKED),
         };
-        let Self { mut stage, line, troubles, .. } = self;
+        let Self { mut stage, line, troubles, making, .. } = self;
         stage.model.stopping = true;
         let drawn = stage.draw();
+        Self::leave_making(making).await;
         let sound = line.sound.clone();
         let mut told = line.end(events).await;
         let files = sound.news().1.into_iter().chain(troubles.take());
@@ -260,6 +276,13 @@ impl Telephone {
         for text in troubles.into_iter().chain(self.troubles.take()) {
             self.stage.tell(CallEvent::Warning { contact: None, text })?;
         }
+        self.look_at_making().await?;
+        self.look_at_list().await?;
+        if let Some(wish) = keys::lost_release(&mut self.stage.model) {
+            self.wish(wish).await?;
+            let text = format!("no sign of space for {} s: the microphone is closed", keys::NO_SIGN.as_secs());
+            self.stage.tell(CallEvent::Warning { contact: None, text })?;
+        }
         if self.troubles.take_stopped() {
             let recorded = self.stage.model.calls.iter().filter(|call| call.recording);
             let recorded: Vec<String> = recorded.map(|call| call.contact.clone()).collect();
@@ -298,10 +321,10 @@ impl Telephone {
                 self.outcome.get_or_insert(FAILED);
                 self.stage.model.calls.retain(|call| call.contact != *contact);
             }
-            CallEvent::Incoming { contact, terms, .. } => {
+            CallEvent::Incoming { contact, terms, weaker, .. } => {
                 if matches!(self.aim, Aim::Answer { auto: true, .. }) {
                     // Less than the contact's policy asks for takes a yes, and nobody is there to say it.
-                    let taken = self.line.takes(contact, terms.suite);
+                    let taken = !weaker;
                     wishes.push(if taken { Wish::Answer(contact.clone()) } else { Wish::Decline(contact.clone()) });
                     if !taken {
                         let text = format!(
@@ -359,7 +382,20 @@ impl Telephone {
         for wish in wishes {
             self.wish(wish).await?;
         }
+        self.leave_prompt_of_no_call()?;
+        if self.stage.model.calls.is_empty() {
+            // Whoever talked in this call must not still be talking when the next one is taken.
+            self.stop_talking().await?;
+        }
         Ok(())
+    }
+
+    /// The person talks no longer, under push-to-talk.
+    async fn stop_talking(&mut self) -> anyhow::Result<()> {
+        if !std::mem::take(&mut self.stage.model.switches.talking) {
+            return Ok(());
+        }
+        self.line.carry_out(Wish::Talk(false)).await
     }
 
     /// Whether an event is nothing to the person, because it is about a wish to record that comes too soon after a no.
@@ -409,10 +445,13 @@ impl Telephone {
             self.stopped = true;
             return self.quit().await;
         };
-        if let Some(typing) = self.typing.take() {
-            return self.typed(typing, key).await;
+        if self.prompt.is_some() {
+            return self.typed(key).await;
         }
         let now = self.stage.now();
+        if self.stray.drops(key, now) && !keys::quits(key) {
+            return Ok(());
+        }
         let wish = keys::pressed(key, &mut self.stage.model, now);
         self.stage.tell_asked()?;
         match wish {
@@ -431,7 +470,14 @@ impl Telephone {
                 self.line.sound.process(processing(self.stage.model.switches));
                 Ok(())
             }
-            Wish::OpenMenu(part) => self.open_menu(part).await,
+            Wish::OpenMenu(part) => {
+                self.open_menu(part);
+                Ok(())
+            }
+            Wish::EndWithPad(contact) => {
+                let text = format!("the call with {contact} ends with its one-time pad, and is not protected by less");
+                self.stage.tell(CallEvent::Warning { contact: Some(contact), text })
+            }
             Wish::Choose(part, id) => {
                 self.choose(part, id.map_or(Choice::Default, Choice::Id));
                 Ok(())
@@ -444,7 +490,7 @@ impl Telephone {
             other => match self.line.carry_out(other).await {
                 Ok(()) => Ok(()),
                 // What cannot be done does not end the telephone.
-                Err(error) => self.stage.tell(CallEvent::Warning { contact: None, text: format!("{error:#}") }),
+                Err(error) => self.stage.tell(CallEvent::Warning { contact: None, text: complaint::said(&error) }),
             },
         }
     }
@@ -488,23 +534,5 @@ pub(crate) fn processing(switches: Switches) -> Processing {
         high_pass: switches.high_pass,
         gain_control: switches.gain_control,
         noise_suppression: switches.noise_suppression,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_call_in_which_nobody_was_heard_did_not_go_well() {
-        assert_eq!(status(HangUpReason::HungUp, Some(50)), TALKED);
-        assert_eq!(status(HangUpReason::HungUp, Some(0)), SILENT);
-        assert_eq!(status(HangUpReason::KeyUsedUp, Some(0)), SILENT);
-        assert_eq!(status(HangUpReason::Lost, Some(0)), FAILED);
-        assert_eq!(status(HangUpReason::Declined, None), NOT_TAKEN);
-        let all = [TALKED, FAILED, 2, NOT_TAKEN, UNREACHABLE, SILENT, STOPPED];
-        let mut codes = all.to_vec();
-        codes.dedup();
-        assert_eq!(codes, all, "each means one thing");
     }
 }

@@ -14,7 +14,6 @@ mod panel;
 
 use ratatui::{
     Frame,
-    buffer::Buffer,
     layout::{Constraint, Layout, Rect},
     text::{Line, Span},
 };
@@ -22,36 +21,45 @@ use vernam_engine::Transmit;
 use vernam_session::Suite;
 
 use super::model::{Call, Model, Mood, Phase};
+use super::question::Question;
 use super::words;
+use crate::complaint;
 use crate::demo::screen::paint::{Canvas, wrapped};
 use crate::demo::theme::{Theme, Tone};
 
 /// Rows of the call's panel, with its frame.
 const PANEL: u16 = 10;
+/// Most dots that stand for what is typed.
+const DOTS: usize = 24;
 /// The smallest height with room for the call's panel.
 const SMALL: u16 = 18;
 
 /// Draws the model.
 pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
     let area = frame.area();
-    paint(frame.buffer_mut(), area, model, theme);
-}
-
-/// Draws the model into a buffer.
-pub fn paint(buffer: &mut Buffer, area: Rect, model: &Model, theme: Theme) {
-    buffer.set_style(area, theme.ground());
-    let canvas = &mut Canvas { buffer, theme };
+    let canvas = &mut Canvas::over(frame.buffer_mut(), area, theme);
     let small = area.height < SMALL || area.width < 50;
     let asked = asked(model, area.width);
     let others = u16::try_from(model.calls.len().saturating_sub(1)).unwrap_or(u16::MAX).min(4);
+    // What is asked goes before all but the protection: on a screen that is too small the rest gives way.
+    let mut left = area.height.saturating_sub(2);
+    let mut room = |wanted: u16| {
+        let given = wanted.min(left);
+        left -= given;
+        Constraint::Length(given)
+    };
+    let question = room(u16::try_from(asked.len()).unwrap_or(u16::MAX));
+    let keys = room(if small { 1 } else { 2 });
+    let call = room(if small { 3 } else { PANEL });
+    let other = room(others);
     let [title, banner, call, other, question, log, keys] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
-        Constraint::Length(if small { 3 } else { PANEL }),
-        Constraint::Length(others),
-        Constraint::Length(u16::try_from(asked.len()).unwrap_or(0)),
+        call,
+        other,
+        question,
         Constraint::Fill(1),
-        Constraint::Length(if small { 1 } else { 2 }),
+        keys,
     ])
     .areas(area);
     head(canvas, title, model);
@@ -137,36 +145,39 @@ fn state(call: &Call) -> &'static str {
     }
 }
 
-/// The lines of what is asked now: a passphrase, a list, a question.
+/// The lines of what is asked now: a question, and below it a passphrase or a list, which hides none.
 fn asked(model: &Model, width: u16) -> Vec<(Tone, String)> {
+    let mut lines = question(model, width);
     if let Some((what, typed)) = &model.prompt {
-        return vec![
-            (Tone::Warn, format!("{what}: {}", "•".repeat(*typed))),
-            (Tone::Warn, "Enter to go on, Esc to leave it".to_owned()),
-        ];
-    }
-    if let Some(menu) = &model.menu {
+        // All of a long one has no room, and that it grows is to be seen.
+        let dots = "•".repeat((*typed).min(DOTS));
+        lines.push((Tone::Aes, format!("{what}: {dots} ({typed})")));
+        lines.push((Tone::Aes, "Enter to go on, Esc to leave it, Ctrl-U to begin anew".to_owned()));
+    } else if let Some(menu) = &model.menu {
         let part = match menu.part {
             super::model::DevicePart::Microphone => "microphone",
             super::model::DevicePart::Speaker => "loudspeaker",
             super::model::DevicePart::Ringer => "ringer",
         };
+        lines.push((Tone::Aes, format!("Which {part}? Arrows and Enter, or a digit; Esc leaves it")));
         // As many as fit beside the rest, around the marked one.
         let first = menu.marked.saturating_sub(4);
-        let head = (Tone::Aes, format!("Which {part}? Arrows and Enter, or a digit; Esc leaves it"));
-        let names = menu.names.iter().enumerate().skip(first).take(6).map(|(index, name)| {
+        lines.extend(menu.names.iter().enumerate().skip(first).take(6).map(|(index, name)| {
             let mark = if index == menu.marked { "▶" } else { " " };
-            (Tone::Aes, format!("{mark} {} {name}", index + 1))
-        });
-        return [head].into_iter().chain(names).collect();
+            (Tone::Aes, format!("{mark} {} {}", index + 1, complaint::one_line(name)))
+        }));
     }
+    lines
+}
+
+/// The question that is asked, which others wait, and how it is answered while a passphrase is typed.
+fn question(model: &Model, width: u16) -> Vec<(Tone, String)> {
     let Some(question) = model.question() else { return Vec::new() };
-    let more = match model.asked.after() {
-        0 => String::new(),
-        1 => " (then one more question)".to_owned(),
-        more => format!(" (then {more} more questions)"),
-    };
-    let text = question.words() + &more;
+    let while_typing = if model.prompt.is_some() { " (while you type: Ctrl-Y for y, Ctrl-N for n)" } else { "" };
+    let then: Vec<String> = model.asked.after().iter().take(2).map(Question::short).collect();
+    let then = if then.is_empty() { then.concat() } else { format!(" (then: {})", then.join(", ")) };
+    let text = question.words() + while_typing + &then;
+    let text = complaint::one_line(&text);
     wrapped(&text, width.saturating_sub(4), 3).into_iter().map(|line| (Tone::Warn, line)).collect()
 }
 

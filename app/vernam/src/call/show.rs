@@ -41,6 +41,9 @@ enum View {
     Json,
     /// The reader of standard output has gone away.
     Silent,
+    /// A screen that nobody sees.
+    #[cfg(test)]
+    Unseen,
 }
 
 /// The view, and the model behind it.
@@ -93,7 +96,17 @@ impl Stage {
 
     /// Whether there is a screen.
     pub(crate) fn is_screen(&self) -> bool {
+        #[cfg(test)]
+        if matches!(self.view, View::Unseen) {
+            return true;
+        }
         matches!(self.view, View::Screen(..))
+    }
+
+    /// With a screen that nobody sees.
+    #[cfg(test)]
+    pub(super) fn unseen() -> Self {
+        Self { model: Model::default(), view: View::Unseen, began: Instant::now(), told: None }
     }
 
     /// Whether nobody sees it any more.
@@ -127,6 +140,8 @@ impl Stage {
         self.model.apply(&stamped);
         let line = match &self.view {
             View::Screen(..) | View::Silent => None,
+            #[cfg(test)]
+            View::Unseen => None,
             View::Plain => plain::line(&stamped),
             View::Json => Some(json::line(&stamped)?),
         };
@@ -162,6 +177,7 @@ impl Stage {
             let last = self.model.log.iter().skip(self.model.log.len().saturating_sub(3));
             let mut out = io::stdout().lock();
             // Whoever closed the terminal reads nothing any more.
+            // The log's lines hold nothing that a terminal obeys.
             let _gone = last.map(|entry| &entry.text).try_for_each(|text| writeln!(out, "{text}"));
         }
     }

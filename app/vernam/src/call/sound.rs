@@ -3,6 +3,9 @@
 //! Only the call that the person is in has them; the others send and hear silence. Devices and files are opened with
 //! the first frame of a call, and closed when the last call is over, so that the microphone is never open outside.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,6 +20,8 @@ use crate::devices::Device;
 
 /// Devices that a message names at most.
 const MAX_NAMED: usize = 8;
+/// Names that are tried for a file of what is heard.
+const MAX_NAMES: u32 = 1_000;
 
 /// What stands behind mouth and ear.
 pub(crate) enum Behind {
@@ -54,7 +59,7 @@ struct State {
     open: Open,
     /// Voices there are.
     voices: u32,
-    /// Calls that wrote a file.
+    /// Names of files that were tried.
     written: u32,
     /// What the person should know.
     troubles: Vec<String>,
@@ -115,6 +120,16 @@ impl Sound {
         }
     }
 
+    /// What was chosen for a part; off where there are no devices.
+    pub(crate) fn chosen(&self, part: Part) -> Choice {
+        match (&self.state().behind, part) {
+            (Behind::Devices(settings), Part::Microphone) => settings.microphone.clone(),
+            (Behind::Devices(settings), Part::Speaker) => settings.speaker.clone(),
+            (Behind::Devices(settings), Part::Ringer) => settings.ringer.clone(),
+            _ => Choice::Off,
+        }
+    }
+
     /// Answers whether the microphone of this id stands in for the chosen one while that is away. Too late is no harm.
     pub(crate) fn stand_in(&self, id: &str, take: bool) {
         if let Some(control) = &*self.control() {
@@ -158,9 +173,8 @@ impl Sound {
         match (&state.open, &state.behind) {
             (Open::Nothing, Behind::Files { speech, heard }) => {
                 let speech = speech.as_ref().map(|speech| speech.frames(frame, AtEnd::Stop));
-                let heard = heard.as_ref().map(|path| WavSink::create(numbered(path, state.written)));
-                state.written += 1;
-                let heard = heard.and_then(|made| made.map_err(|error| state.troubles.push(error.to_string())).ok());
+                let heard = heard.as_ref().map(|path| new_file(path, &mut state.written));
+                let heard = heard.and_then(|made| made.map_err(|error| state.troubles.push(error)).ok());
                 state.open = Open::Files { speech, heard };
             }
             (Open::Nothing, Behind::Devices(settings)) => self.open_handset(settings.clone(), frame, state),
@@ -269,7 +283,24 @@ impl Drop for CallVoice {
     }
 }
 
-/// `heard.wav`, then `heard-2.wav`, and so on.
+/// A file for what is heard that was not there: `heard.wav`, then `heard-2.wav`, and so on. Only its owner can read it.
+fn new_file(path: &Path, written: &mut u32) -> Result<WavSink, String> {
+    let cannot =
+        |path: &Path, error: &dyn std::fmt::Display| format!("what is heard is not kept: {}: {error}", path.display());
+    for _ in 0..MAX_NAMES {
+        let path = numbered(path, *written);
+        *written += 1;
+        // Made by us, so that what it is written over by is empty and ours.
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(_made) => return WavSink::create(&path).map_err(|error| cannot(&path, &error)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(cannot(&path, &error)),
+        }
+    }
+    Err(format!("what is heard is not kept: {MAX_NAMES} files with names like {} are there already", path.display()))
+}
+
+/// The name of the file after so many.
 fn numbered(path: &Path, before: u32) -> PathBuf {
     if before == 0 {
         return path.to_owned();
@@ -428,6 +459,25 @@ mod tests {
         for (path, said) in [(heard, 100), (temp.path().join("heard-2.wav"), 200)] {
             assert_eq!(Speech::load(path).expect("a file").samples(), [said; 960]);
         }
+    }
+
+    #[test]
+    fn no_file_is_written_over() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let heard = temp.path().join("heard.wav");
+        for name in ["heard.wav", "heard-2.wav"] {
+            std::fs::write(temp.path().join(name), "of somebody else").expect("a file");
+        }
+        let sound = Sound::new(Behind::Files { speech: None, heard: Some(heard) });
+        let (number, mut voice) = sound.voice();
+        sound.give_to(number);
+        voice.play(&[5; 960]);
+        drop(voice);
+        assert_eq!(sound.news().1, Vec::<String>::new());
+        for name in ["heard.wav", "heard-2.wav"] {
+            assert_eq!(std::fs::read(temp.path().join(name)).expect("it is there"), b"of somebody else", "{name}");
+        }
+        assert_eq!(Speech::load(temp.path().join("heard-3.wav")).expect("a file").samples(), [5; 960]);
     }
 
     #[test]

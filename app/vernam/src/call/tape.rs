@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use vernam_audio::recording::{self, Recorder};
+use vernam_audio::recording::{self, Exported, Recorder};
 use vernam_engine::Tape;
 use vernam_key::SecretBytes;
 
@@ -126,25 +126,56 @@ pub fn export(options: &ExportOptions) -> anyhow::Result<u8> {
         std::str::from_utf8(words.expose("to open the recording")).context("the passphrase must be text (UTF-8)")?;
     let exported = recording::export(&options.recording, text, &options.wav)
         .with_context(|| format!("cannot export {}", options.recording.display()))?;
-    let mut said = vec![format!(
-        "{} is written: {}. It is not encrypted.",
-        options.wav.display(),
-        words::clock(exported.duration)
-    )];
-    if exported.cut_short {
-        said.push("The recording was not finished: its end is missing.".to_owned());
-    }
-    if exported.damaged > 0 {
-        said.push(format!("{} pieces of half a second are damaged; they are silence.", exported.damaged));
-    }
+    let said = told(&exported, &options.wav);
     // It is done, whoever reads that.
     let _gone = said.iter().try_for_each(|line| writeln!(io::stdout(), "{line}"));
     Ok(u8::from(!exported.is_whole()))
 }
 
+/// What came of it, in lines.
+fn told(exported: &Exported, wav: &Path) -> Vec<String> {
+    let lasts = words::clock(exported.duration);
+    let mut told = vec![format!("{} is written: {lasts}. It is not encrypted.", wav.display())];
+    if exported.cut_short {
+        let why = "The recording is not finished: its end is missing. If the call still goes on, export it once more \
+                   after the call, to another file.";
+        told.push(why.to_owned());
+    }
+    if exported.damaged > 0 {
+        told.push(format!("{} pieces of half a second are damaged; they are silence.", exported.damaged));
+    }
+    told
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A passphrase with all that a person may type.
+    const WORDS: &str = "  quiet yarn, Zoë's 密码 r q n  ";
+
+    fn options(temp: &Path, wav: &str) -> ExportOptions {
+        let file = temp.join("words");
+        std::fs::write(&file, format!("{WORDS}\n")).expect("a file");
+        ExportOptions { recording: temp.join("bob.vrec"), wav: temp.join(wav), passphrase_file: Some(file) }
+    }
+
+    #[tokio::test]
+    async fn a_recording_opens_with_its_passphrase_also_while_it_goes_on() {
+        let temp = tempfile::tempdir().expect("a folder");
+        let words = SecretBytes::copy_of(WORDS.as_bytes());
+        let mut writing =
+            Writing::create(&temp.path().join("bob.vrec"), &words, &Troubles::default()).await.expect("it can be made");
+        let early = recording::export(&temp.path().join("bob.vrec"), WORDS, &temp.path().join("early.wav"));
+        let early = early.expect("what there is");
+        let said = told(&early, Path::new("early.wav")).join("\n");
+        assert!(said.contains("not finished") && said.contains("still goes on"), "{said}");
+        writing.write(&[1; 960], &[2; 960]);
+        let recorder = writing.recorder.take().expect("it goes on");
+        tokio::task::spawn_blocking(move || recorder.finish()).await.expect("no panic").expect("it ends");
+        assert_eq!(export(&options(temp.path(), "whole.wav")).expect("it opens"), 0);
+        assert_eq!(told(&Exported { cut_short: false, ..early }, Path::new("early.wav")).len(), 1);
+    }
 
     #[test]
     fn a_recording_gets_a_name_of_its_own() {

@@ -25,8 +25,8 @@ pub fn protection_meaning(suite: Suite) -> &'static str {
 pub fn protected_by(suite: Suite) -> &'static str {
     match suite {
         Suite::Otp => "one-time pad",
-        Suite::Aes256Gcm => "AES-256-GCM under a fresh quantum key a minute",
-        Suite::ChaCha20Poly1305 => "ChaCha20-Poly1305 under a fresh quantum key a minute",
+        Suite::Aes256Gcm => "AES-256-GCM with a fresh quantum key a minute",
+        Suite::ChaCha20Poly1305 => "ChaCha20-Poly1305 with a fresh quantum key a minute",
     }
 }
 

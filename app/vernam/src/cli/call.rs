@@ -5,8 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use clap::{Args, Subcommand, ValueEnum};
 use vernam_session::Suite;
 
-use super::ViewChoice;
-use super::values::{file_to_read, place_to_call, ranged};
+use super::values::{SuiteChoice, file_to_make, file_to_read, place_to_call, ranged};
+use super::{ViewArgs, ViewChoice};
 use crate::stock::home::Profile;
 
 /// Longest `--duration`, seconds: a day.
@@ -16,26 +16,34 @@ const MAX_SHOWN: u32 = 10_000;
 
 pub(super) const CALL_AFTER_HELP: &str = "\
 Examples:
-  vernam call bob                              as home.toml has it: suite, devices, profile
-  vernam call bob --suite aes-256-gcm          weaker than one-time pad: bob is asked too
+  vernam call bob                              as home.toml has it: protection, devices, profile
+  vernam call bob --suite aes-256-gcm          weaker than one-time pad; bob is asked so
   vernam call bob --speech hello.wav --heard answer.wav --duration 10   files, no devices
   vernam call bob --record talk.vrec           asks bob first; both hear a tone
   vernam call --echo-test                      hear yourself after 2 s, no contact needed
 
-Keys during a call: m mute, d deafen, h hold, t when to send (always, push-to-talk, by voice),
-n noise, e echo, f high-pass filter, g gain, M S R microphone, loudspeaker and ringer, r record, o other protection,
-y and n answer a question, Tab the other call, q hang up.
+Keys during a call:
+  q hang up   y n answer the question that is shown   Tab take, or go over to, the other call
+  m mute   d deafen (mute, and hear nothing)   h hold   D do not disturb   Q end all calls
+  t when your voice is sent: always, push-to-talk (space), when you speak
+  o other protection: to one-time pad, or from it to AES-256-GCM; less takes a yes of the contact
+  r record, and end it; while the contact records: take your yes back
+  M S R choose microphone, loudspeaker, ringer
+  n noise suppression   e echo cancelling   f high-pass filter   g gain control, each on or off
 
 Push-to-talk: you talk while space is down, where the terminal tells when a key is let go (kitty,
-foot, WezTerm, Ghostty and others that speak the kitty keyboard protocol). Elsewhere space begins to
-talk, and space again ends it. The screen says which.
+foot, WezTerm, Ghostty and others that speak the kitty keyboard protocol). Elsewhere space begins
+to talk, and space again ends it. The screen says which.
 
-y and n do nothing for half a second after a question appeared: a key that was on its way is no
-answer. What protects the call is always on the screen. It never becomes weaker without a yes of both.
+One question is shown at a time, and y and n answer that one only. They do nothing for half a
+second after it appeared: a key that was on its way is no answer. While a passphrase is typed,
+Ctrl-Y and Ctrl-N answer. What protects the call is always on the screen, and never becomes weaker
+without a yes of both.
 
-Exit status: 0 the call took place and ended properly; 1 it failed; 2 wrong usage; 3 no answer,
-declined or busy; 4 the contact cannot be reached; 5 it was taken, and no voice came from the contact
-at all; 130 stopped by a signal.";
+Exit status: 0 the call took place and ended properly; 1 it failed; 2 wrong usage (also a contact,
+device or home that is not there, or settings that do not hold); 3 no answer, declined or busy;
+4 the contact cannot be reached; 5 it was taken, and no voice came from the contact at all;
+130 stopped by a signal.";
 
 pub(super) const ANSWER_AFTER_HELP: &str = "\
 Examples:
@@ -45,20 +53,46 @@ Examples:
   vernam answer --do-not-disturb               nobody rings; who calls is told so
 
 The address is `listen` in home.toml, and contacts need it in theirs. Calls that were missed since
-the last time are shown first.
+the last time are shown first. The keys are those of `vernam call`; q without a call ends it.
 
-With --auto, or without a terminal, nobody is asked: a microphone that is unplugged leaves silence until
-it is back, and --let-record says whether contacts may record.
+With --auto nobody is asked anything: a call that protects less than the contact's policy in
+home.toml asks for (AES under otp-only and prefer-otp) is declined, a wish for less protection too,
+and --let-record says whether contacts may record. A microphone that is unplugged leaves silence
+until it is back. Without a terminal, lines on standard input are keys, and a program can answer.
 
-Exit status: 0 ended as asked; 1 it failed; 2 wrong usage; 5 with --once: the call was taken, and no
-voice came from the contact at all; 130 stopped by a signal.";
+Exit status: 0 ended as asked; 1 it failed; 2 wrong usage (also a device or home that is not there,
+or settings that do not hold); 5 with --once: the call was taken, and no voice came from the contact
+at all; 130 stopped by a signal.";
+
+pub(super) const CALLS_AFTER_HELP: &str = "\
+A call is missed if it came in and you neither took nor declined it. Times are UTC.
+
+JSON Lines (--json): a call a line, the oldest first, with contact; ours (whether you called);
+began_unix_s; lasted_s (null if it was never taken); reason (hung_up, declined, busy, no_answer,
+key_used_up, failed, not_disturbed, lost); by_contact (whether the contact ended it); suites (otp,
+aes-256-gcm, chacha20-poly1305, in their order); resumed (how often the connection came back);
+quality (null if it was never taken: received, lost, recovered, concealed, delay_ms, jitter_ms,
+key_used_bytes); missed.
+
+Exit status: 0 shown, also if there are none; 1 it failed; 2 wrong usage, or no such home.";
+
+pub(super) const DEVICES_AFTER_HELP: &str = "\
+A name, a part of a name that only one device has, or an id goes after --microphone, --speaker and
+--ringer of `vernam call` and `vernam answer`, or into [sound] of home.toml. * is the default.
+
+JSON (--json): microphones and speakers, each a list of id, name, default, and monitor (whether it
+is what a loudspeaker plays, which is nobody's voice).
+
+Exit status: 0 shown; 1 no sound system answers, or it has no device; 2 wrong usage.";
 
 pub(super) const RECORDING_AFTER_HELP: &str = "\
 Examples:
   vernam recording export talk.vrec talk.wav
   vernam recording export talk.vrec talk.wav --passphrase-file words.txt
 
-The WAV has two channels: what was said here, and what was heard. It is not encrypted.
+Recordings that nobody named are in the folder `recordings` of the home. The passphrase is the one
+that was given when recording began. The WAV has two channels: what was said here, and what was
+heard. It is not encrypted. Of a call that still goes on it has what was written so far.
 
 Exit status: 0 all of it is there; 1 it failed, or a part is missing (it says which); 2 wrong usage.";
 
@@ -78,7 +112,7 @@ struct SoundArgs {
           help_heading = "Sound", value_parser = file_to_read)]
     speech: Option<PathBuf>,
 
-    /// Write what is heard into this file instead of playing it
+    /// Write what is heard into this file instead of playing it; never overwrites
     #[arg(
         long,
         value_name = "FILE.wav",
@@ -96,11 +130,11 @@ struct SoundArgs {
     #[arg(long, value_name = "DEVICE", help_heading = "Sound")]
     microphone: Option<String>,
 
-    /// Loudspeaker or headset
+    /// Loudspeaker or headset, in the same way
     #[arg(long, value_name = "DEVICE", help_heading = "Sound")]
     speaker: Option<String>,
 
-    /// Where it rings
+    /// Loudspeaker on which it rings, in the same way
     #[arg(long, value_name = "DEVICE", help_heading = "Sound")]
     ringer: Option<String>,
 
@@ -109,41 +143,16 @@ struct SoundArgs {
     headphones: bool,
 }
 
-/// How it is shown.
-#[derive(Debug, Args)]
-struct ViewArgs {
-    /// Lines of text, also on a terminal
-    #[arg(long, help_heading = "How it is shown")]
-    plain: bool,
-
-    /// JSON Lines on standard output, one event each
-    #[arg(long, conflicts_with = "plain", help_heading = "How it is shown")]
-    json: bool,
-}
-
 /// What a call is written down with.
 #[derive(Debug, Args)]
 struct RecordArgs {
-    /// Record the call, encrypted, once the contact agrees; never overwrites
+    /// Record the first call, encrypted, once the contact agrees; never overwrites
     #[arg(long, value_name = "FILE", help_heading = "Recording")]
     record: Option<PathBuf>,
 
     /// File with the recording's passphrase in its first line; asked for on the terminal by default
     #[arg(long, value_name = "FILE", help_heading = "Recording")]
     passphrase_file: Option<PathBuf>,
-}
-
-/// What protects a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum SuiteChoice {
-    /// One-time pad with a Wegman-Carter tag
-    Otp,
-    /// AES-256-GCM under a fresh quantum key a minute
-    #[value(name = "aes-256-gcm")]
-    Aes256Gcm,
-    /// ChaCha20-Poly1305 under a fresh quantum key a minute
-    #[value(name = "chacha20-poly1305")]
-    ChaCha20Poly1305,
 }
 
 /// How the voice is coded.
@@ -161,30 +170,11 @@ enum ProfileChoice {
     OneTimePad,
 }
 
+/// What a telephone may be given, whoever calls.
 #[derive(Debug, Args)]
-pub(super) struct CallArgs {
-    /// Whom to call: a contact of home.toml
-    #[arg(required_unless_present = "echo_test", conflicts_with = "echo_test")]
-    contact: Option<String>,
-
-    /// Call yourself: what you say comes back after 2 s, through codec, encryption and network
-    #[arg(long, conflicts_with_all = ["address", "record", "home"])]
-    echo_test: bool,
-
+struct PhoneArgs {
     #[command(flatten)]
     home: HomeArgs,
-
-    /// Where the contact is, instead of where home.toml says
-    #[arg(long, value_name = "HOST:PORT", value_parser = place_to_call)]
-    address: Option<String>,
-
-    /// What protects the call [default: as the contact's policy in home.toml has it]
-    #[arg(long, value_name = "SUITE")]
-    suite: Option<SuiteChoice>,
-
-    /// How the voice is coded; only `auto` follows the network and the key [default: that of home.toml, else auto]
-    #[arg(long, value_name = "PROFILE")]
-    profile: Option<ProfileChoice>,
 
     /// Hang up after so long, counted from the answer
     #[arg(long, value_name = "SECONDS", value_parser = ranged("s", 0.1, MAX_SECONDS))]
@@ -201,16 +191,39 @@ pub(super) struct CallArgs {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct CallArgs {
+    /// Whom to call: a contact of home.toml
+    #[arg(required_unless_present = "echo_test", conflicts_with = "echo_test")]
+    contact: Option<String>,
+
+    /// Call yourself: what you say comes back after 2 s, through codec, encryption and network
+    #[arg(long, conflicts_with_all = ["address", "record", "home"])]
+    echo_test: bool,
+
+    /// Where the contact is, instead of where home.toml says
+    #[arg(long, value_name = "HOST:PORT", value_parser = place_to_call)]
+    address: Option<String>,
+
+    /// What protects the call [default: as the contact's policy in home.toml has it]
+    #[arg(long, value_name = "SUITE")]
+    suite: Option<SuiteChoice>,
+
+    /// How the voice is coded; only `auto` follows the network and the key [default: that of home.toml, else auto]
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<ProfileChoice>,
+
+    #[command(flatten)]
+    phone: PhoneArgs,
+}
+
+#[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(super) struct AnswerArgs {
-    #[command(flatten)]
-    home: HomeArgs,
-
     /// Where contacts reach this telephone, instead of where home.toml says
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = place_to_listen)]
     listen: Option<SocketAddr>,
 
-    /// Take every call at once, without asking
+    /// Take calls at once, without asking; what protects less than the contact's policy asks for is declined
     #[arg(long, conflicts_with = "do_not_disturb")]
     auto: bool,
 
@@ -222,22 +235,12 @@ pub(super) struct AnswerArgs {
     #[arg(long, visible_alias = "dnd")]
     do_not_disturb: bool,
 
-    /// Hang up after so long, counted from the answer
-    #[arg(long, value_name = "SECONDS", value_parser = ranged("s", 0.1, MAX_SECONDS))]
-    duration: Option<f64>,
-
     /// Let contacts record without asking; with --auto only
     #[arg(long, requires = "auto")]
     let_record: bool,
 
     #[command(flatten)]
-    record: RecordArgs,
-
-    #[command(flatten)]
-    sound: SoundArgs,
-
-    #[command(flatten)]
-    view: ViewArgs,
+    phone: PhoneArgs,
 }
 
 #[derive(Debug, Args)]
@@ -252,7 +255,7 @@ pub(super) struct CallsArgs {
     #[arg(long)]
     missed: bool,
 
-    /// So many, the newest, 1 to 10000
+    /// At most so many, the newest, 1 to 10000
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SHOWN)))]
     last: u32,
 
@@ -301,30 +304,20 @@ struct ExportArgs {
 pub struct CallOptions {
     /// Whom; `None` is the echo test.
     pub contact: Option<String>,
-    /// The home that was named.
-    pub home: Option<PathBuf>,
     /// Where the contact is, if not where `home.toml` says.
     pub address: Option<String>,
     /// What protects the call, if it was said.
     pub suite: Option<Suite>,
     /// How the voice is coded, if it was said.
     pub profile: Option<Profile>,
-    /// When to hang up, from the answer.
-    pub duration: Option<Duration>,
-    /// Where to record to.
-    pub record: Option<RecordChoice>,
-    /// Where the sound comes from and goes to.
-    pub sound: SoundChoice,
-    /// How to show it.
-    pub view: ViewChoice,
+    /// All else.
+    pub phone: PhoneOptions,
 }
 
 /// How to be reachable.
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent things that are asked for or not")]
 pub struct AnswerOptions {
-    /// The home that was named.
-    pub home: Option<PathBuf>,
     /// Where contacts reach us, if not where `home.toml` says.
     pub listen: Option<SocketAddr>,
     /// Whether calls are taken without asking.
@@ -333,13 +326,22 @@ pub struct AnswerOptions {
     pub once: bool,
     /// Whether nobody rings.
     pub do_not_disturb: bool,
-    /// When to hang up, from the answer.
-    pub duration: Option<Duration>,
     /// Whether contacts may record without asking.
     pub let_record: bool,
-    /// Where to record to.
+    /// All else.
+    pub phone: PhoneOptions,
+}
+
+/// What a telephone may be given, whoever calls.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PhoneOptions {
+    /// The home that was named.
+    pub home: Option<PathBuf>,
+    /// When to hang up, from the answer.
+    pub duration: Option<Duration>,
+    /// Where to record to; nothing of that name is there.
     pub record: Option<RecordChoice>,
-    /// Where the sound comes from and goes to.
+    /// Where the sound comes from and goes to; nothing of the name for what is heard is there.
     pub sound: SoundChoice,
     /// How to show it.
     pub view: ViewChoice,
@@ -416,14 +418,10 @@ impl CallArgs {
     pub(super) fn validated(self) -> Result<CallOptions, String> {
         Ok(CallOptions {
             contact: self.contact,
-            home: self.home.home,
             address: self.address,
             suite: self.suite.map(Suite::from),
             profile: self.profile.map(Profile::from),
-            duration: self.duration.map(Duration::from_secs_f64),
-            record: self.record.validated()?,
-            sound: self.sound.validated()?,
-            view: self.view.choice(),
+            phone: self.phone.validated()?,
         })
     }
 }
@@ -431,13 +429,21 @@ impl CallArgs {
 impl AnswerArgs {
     pub(super) fn validated(self) -> Result<AnswerOptions, String> {
         Ok(AnswerOptions {
-            home: self.home.home,
             listen: self.listen,
             auto: self.auto,
             once: self.once,
             do_not_disturb: self.do_not_disturb,
-            duration: self.duration.map(Duration::from_secs_f64),
             let_record: self.let_record,
+            phone: self.phone.validated()?,
+        })
+    }
+}
+
+impl PhoneArgs {
+    fn validated(self) -> Result<PhoneOptions, String> {
+        Ok(PhoneOptions {
+            home: self.home.home,
+            duration: self.duration.map(Duration::from_secs_f64),
             record: self.record.validated()?,
             sound: self.sound.validated()?,
             view: self.view.choice(),
@@ -449,10 +455,10 @@ impl RecordArgs {
     fn validated(self) -> Result<Option<RecordChoice>, String> {
         let Self { record, passphrase_file } = self;
         match record {
-            Some(file) if file.symlink_metadata().is_ok() => {
-                Err(format!("\u{201c}{}\u{201d} is there already, and is never overwritten", file.display()))
+            Some(file) => {
+                file_to_make(&file)?;
+                Ok(Some(RecordChoice { file, passphrase_file }))
             }
-            Some(file) => Ok(Some(RecordChoice { file, passphrase_file })),
             None if passphrase_file.is_some() => Err("--passphrase-file is for --record FILE".to_owned()),
             None => Ok(None),
         }
@@ -468,21 +474,12 @@ impl SoundArgs {
             let with = if no_sound { "--no-sound" } else { "--speech and --heard" };
             return Err(format!("devices cannot be chosen together with {with}: no device is used then"));
         }
+        heard.as_deref().map_or(Ok(()), file_to_make)?;
         Ok(match (no_sound, files) {
             (true, _) => SoundChoice::Off,
             (false, true) => SoundChoice::Files { speech, heard },
             (false, false) => SoundChoice::Devices { microphone, speaker, ringer, headphones },
         })
-    }
-}
-
-impl ViewArgs {
-    fn choice(&self) -> ViewChoice {
-        match (self.plain, self.json) {
-            (true, _) => ViewChoice::Plain,
-            (_, true) => ViewChoice::Json,
-            _ => ViewChoice::Auto,
-        }
     }
 }
 
@@ -504,20 +501,8 @@ impl DevicesArgs {
 impl RecordingArgs {
     pub(super) fn validated(self) -> Result<ExportOptions, String> {
         let RecordingCommand::Export(ExportArgs { recording, wav, passphrase_file }) = self.command;
-        if wav.symlink_metadata().is_ok() {
-            return Err(format!("\u{201c}{}\u{201d} is there already, and is never overwritten", wav.display()));
-        }
+        file_to_make(&wav)?;
         Ok(ExportOptions { recording, wav, passphrase_file })
-    }
-}
-
-impl From<SuiteChoice> for Suite {
-    fn from(choice: SuiteChoice) -> Self {
-        match choice {
-            SuiteChoice::Otp => Self::Otp,
-            SuiteChoice::Aes256Gcm => Self::Aes256Gcm,
-            SuiteChoice::ChaCha20Poly1305 => Self::ChaCha20Poly1305,
-        }
     }
 }
 
@@ -556,9 +541,9 @@ mod tests {
     fn a_call_needs_only_a_contact() {
         let options = call(&["bob"]);
         assert_eq!(options.contact.as_deref(), Some("bob"));
-        assert_eq!((options.suite, options.profile, options.duration), (None, None, None));
+        assert_eq!((options.suite, options.profile, options.phone.duration), (None, None, None));
         let devices = SoundChoice::Devices { microphone: None, speaker: None, ringer: None, headphones: false };
-        assert_eq!((options.sound, options.view), (devices, ViewChoice::Auto));
+        assert_eq!((options.phone.sound, options.phone.view), (devices, ViewChoice::Auto));
     }
 
     #[test]
@@ -566,8 +551,8 @@ mod tests {
         let options = call(&["bob", "--suite", "chacha20-poly1305", "--profile", "low-delay", "--duration", "2.5s"]);
         assert_eq!(options.suite, Some(Suite::ChaCha20Poly1305));
         assert_eq!(options.profile, Some(Profile::LowDelay));
-        assert_eq!(options.duration, Some(Duration::from_millis(2_500)));
-        assert_eq!(call(&["bob", "--no-sound", "--json"]).sound, SoundChoice::Off);
+        assert_eq!(options.phone.duration, Some(Duration::from_millis(2_500)));
+        assert_eq!(call(&["bob", "--no-sound", "--json"]).phone.sound, SoundChoice::Off);
     }
 
     #[test]
@@ -576,13 +561,14 @@ mod tests {
         let said = temp.path().join("said.wav");
         std::fs::write(&said, "").expect("a file");
         let said = said.to_str().expect("a plain name");
-        let Action::Answer(answer) = action(&["answer", "--auto", "--play", said, "--record-heard", "heard.wav"])
-        else {
+        let heard = temp.path().join("heard.wav");
+        let heard = heard.to_str().expect("a plain name");
+        let Action::Answer(answer) = action(&["answer", "--auto", "--play", said, "--record-heard", heard]) else {
             panic!("not an answer")
         };
-        let files = SoundChoice::Files { speech: Some(said.into()), heard: Some("heard.wav".into()) };
-        assert_eq!((answer.sound, answer.auto), (files.clone(), true));
-        assert_eq!(call(&["bob", "--speech", said, "--heard", "heard.wav"]).sound, files);
+        let files = SoundChoice::Files { speech: Some(said.into()), heard: Some(heard.into()) };
+        assert_eq!((answer.phone.sound, answer.auto), (files.clone(), true));
+        assert_eq!(call(&["bob", "--speech", said, "--heard", heard]).phone.sound, files);
     }
 
     #[test]
@@ -594,14 +580,24 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_never_overwrites() {
+    fn what_is_to_be_made_is_looked_at_before_anybody_is_called() {
         let temp = tempfile::tempdir().expect("a folder");
-        let there = temp.path().join("talk.vrec");
-        std::fs::write(&there, "").expect("a file");
-        let there = there.to_str().expect("a plain name");
-        let said = complaint(&["call", "bob", "--record", there], 100).expect("it is there");
-        assert!(said.contains("never overwritten"), "{said}");
-        let said = complaint(&["recording", "export", there, there], 100).expect("it is there");
-        assert!(said.contains("never overwritten"), "{said}");
+        let there = temp.path().join("there");
+        std::fs::write(&there, "of somebody else").expect("a file");
+        let (there, folder) = (there.to_str().expect("a plain name"), temp.path().to_str().expect("a plain name"));
+        let nowhere = format!("{folder}/no/such/file");
+        for command in [
+            &["call", "bob", "--record"][..],
+            &["call", "bob", "--heard"],
+            &["answer", "--auto", "--record-heard"],
+            &["recording", "export", there],
+        ] {
+            for (file, word) in [(there, "never overwritten"), (folder, "never overwritten"), (&nowhere, "no folder")] {
+                let said = complaint(&[command, &[file]].concat(), 100).expect("it cannot be made");
+                assert!(said.contains(word), "{command:?} {file}: {said}");
+            }
+        }
+        assert_eq!(std::fs::read(there).expect("it is there"), b"of somebody else");
+        assert_eq!(std::fs::read_dir(temp.path()).expect("a folder").count(), 1, "looking makes nothing");
     }
 }

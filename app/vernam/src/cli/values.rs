@@ -1,8 +1,34 @@
 //! Values as people write them, and what to tell when they do not fit.
 
-use std::{io::ErrorKind, path::PathBuf};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use vernam_qkd::{DeviceProfile, Eve, optics::Trouble};
+use vernam_session::Suite;
+
+/// What protects a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SuiteChoice {
+    /// One-time pad with a Wegman-Carter tag
+    Otp,
+    /// AES-256-GCM under a fresh quantum key a minute
+    #[value(name = "aes-256-gcm")]
+    Aes256Gcm,
+    /// ChaCha20-Poly1305 under a fresh quantum key a minute
+    #[value(name = "chacha20-poly1305")]
+    ChaCha20Poly1305,
+}
+
+impl From<SuiteChoice> for Suite {
+    fn from(choice: SuiteChoice) -> Self {
+        match choice {
+            SuiteChoice::Otp => Self::Otp,
+            SuiteChoice::Aes256Gcm => Self::Aes256Gcm,
+            SuiteChoice::ChaCha20Poly1305 => Self::ChaCha20Poly1305,
+        }
+    }
+}
 
 /// Largest file that the demo sends under one-time pad: its pad must be made by running the link ahead.
 pub(super) const MAX_FILE_BYTES: u64 = 50_000_000;
@@ -81,6 +107,21 @@ pub(super) fn file_to_read(text: &str) -> Result<PathBuf, String> {
         Err(error) if error.kind() == ErrorKind::NotFound => Err("there is no such file".to_owned()),
         Err(error) => Err(format!("it cannot be read: {error}")),
     }
+}
+
+/// That a file of this name can be made: nothing is there, and its folder takes one now.
+pub(super) fn file_to_make(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    if path.symlink_metadata().is_ok() {
+        return Err(format!("\u{201c}{shown}\u{201d} is there already, and is never overwritten"));
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(format!("\u{201c}{shown}\u{201d} cannot be made: there is no folder {}", folder.display()));
+    }
+    // A file without a name, which is gone at once: only trying tells whether one may.
+    tempfile::tempfile_in(folder).map_err(|error| format!("\u{201c}{shown}\u{201d} cannot be made: {error}"))?;
+    Ok(())
 }
 
 /// Where to wait for somebody, as `ADDRESS:PORT`.

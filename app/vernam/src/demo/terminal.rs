@@ -14,12 +14,14 @@ use ratatui::{
     DefaultTerminal, Frame,
     crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers},
 };
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::theme::Theme;
 
 /// Key presses that may wait to be read.
 const KEYS: usize = 16;
+/// How long a key waits where there is no room for it, before it is tried again.
+const FULL: Duration = Duration::from_millis(2);
 /// How often the reader of the keyboard looks whether it is still wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -109,8 +111,7 @@ impl Keyboard {
                     None
                 };
                 if let Some(typed) = typed {
-                    // Full: nobody looks, and sixteen keys wait already.
-                    let _ = ask.try_send(typed);
+                    hand_over(&ask, typed, &still_wanted);
                 }
                 if gone {
                     return;
@@ -135,6 +136,18 @@ impl Keyboard {
     }
 }
 
+/// Hands a key over however long nobody takes one: what is pasted comes at once, and a passphrase without some of its
+/// characters opens nothing. Meanwhile the rest waits in the terminal.
+fn hand_over<T>(ask: &mpsc::Sender<T>, mut typed: T, wanted: &AtomicBool) {
+    while let Err(TrySendError::Full(waiting)) = ask.try_send(typed) {
+        if !wanted.load(Ordering::SeqCst) {
+            return;
+        }
+        typed = waiting;
+        thread::sleep(FULL);
+    }
+}
+
 fn ends(key: KeyEvent) -> bool {
     key.kind == KeyEventKind::Press
         && match key.code {
@@ -142,4 +155,31 @@ fn ends(key: KeyEvent) -> bool {
             KeyCode::Char('c' | 'd') => key.modifiers.contains(KeyModifiers::CONTROL),
             _ => false,
         }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_lost_while_nobody_takes_one() {
+        let (ask, mut asked) = mpsc::channel(KEYS);
+        let wanted = AtomicBool::new(true);
+        thread::scope(|scope| {
+            scope.spawn(|| (0..20 * KEYS).for_each(|key| hand_over(&ask, key, &wanted)));
+            // The channel is full before the first is taken.
+            while asked.len() < KEYS {
+                thread::yield_now();
+            }
+            for key in 0..20 * KEYS {
+                assert_eq!(asked.blocking_recv(), Some(key));
+            }
+        });
+        for key in 0..KEYS {
+            hand_over(&ask, key, &wanted);
+        }
+        wanted.store(false, Ordering::SeqCst);
+        // Or this would never end.
+        hand_over(&ask, KEYS, &wanted);
+    }
 }

@@ -9,6 +9,7 @@ use vernam_session::HangUpReason;
 use super::{History, PastCall};
 use crate::call::words;
 use crate::cli::CallsOptions;
+use crate::complaint::{self, WrongUsage};
 use crate::demo::show::quietly;
 use crate::stock::home::Home;
 
@@ -17,7 +18,8 @@ use crate::stock::home::Home;
 /// # Errors
 /// If the history cannot be read.
 pub fn calls(options: &CallsOptions) -> anyhow::Result<u8> {
-    let home = Home::find(options.home.as_deref())?;
+    let home = Home::find(options.home.as_deref()).map_err(WrongUsage::of)?;
+    home.must_be_there()?;
     // A home without a key has no history either; looking must not make one.
     let there = home.dir().join("history").exists();
     let past = if there { History::of(&home)?.read()? } else { super::Past::default() };
@@ -28,13 +30,13 @@ pub fn calls(options: &CallsOptions) -> anyhow::Result<u8> {
     let shown = &calls[calls.len().saturating_sub(options.last)..];
     let mut out = io::stdout().lock();
     let written = if options.json {
-        let lines = shown.iter().map(|call| serde_json::to_string(&Line { call, missed: call.is_missed() }));
+        let lines = shown.iter().map(|call| line_of_json(call));
         let lines: Vec<String> = lines.collect::<Result<_, _>>()?;
         lines.iter().try_for_each(|line| writeln!(out, "{line}"))
     } else if shown.is_empty() {
         writeln!(out, "There is no such call in the history of {}.", home.dir().display())
     } else {
-        shown.iter().try_for_each(|call| writeln!(out, "{}", line(call)))
+        shown.iter().try_for_each(|call| writeln!(out, "{}", complaint::one_line(&line(call))))
     };
     // Whoever does not read it to its end has what he wanted.
     quietly(written)?;
@@ -42,6 +44,10 @@ pub fn calls(options: &CallsOptions) -> anyhow::Result<u8> {
         let _gone = writeln!(io::stderr(), "vernam: {} entries of the history cannot be read", past.unreadable);
     }
     Ok(0)
+}
+
+fn line_of_json(call: &PastCall) -> serde_json::Result<String> {
+    serde_json::to_string(&Line { call, missed: call.is_missed() }).map(complaint::escaped_json)
 }
 
 /// A call as JSON.

@@ -38,8 +38,7 @@ pub fn draw(frame: &mut Frame<'_>, live: &Live, theme: Theme) {
 
 /// Draws the link into a buffer.
 pub fn paint(buffer: &mut Buffer, area: Rect, live: &Live, theme: Theme) {
-    buffer.set_style(area, theme.ground());
-    let canvas = &mut Canvas { buffer, theme };
+    let canvas = &mut Canvas::over(buffer, area, theme);
     let spare = area.height.saturating_sub(SMALLEST.1);
     let small = area.width < 60 || area.height < 17;
     let present = |rows: u16, least: u16| if small || area.height < least { 0 } else { rows };

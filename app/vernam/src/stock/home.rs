@@ -15,10 +15,14 @@ mod config;
 
 use std::env;
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use vernam_store::{Store, StoreKey};
+
+use crate::complaint::WrongUsage;
 
 pub use self::config::{
     ContactConfig, ContactPolicy, HomeConfig, IdentityConfig, KeysFrom, KmeConfig, Profile, SoundConfig,
@@ -59,6 +63,21 @@ impl Home {
         &self.dir
     }
 
+    /// Looks whether its folder is there; what only looks must not make one.
+    ///
+    /// # Errors
+    /// If it is not: wrong usage.
+    pub fn must_be_there(&self) -> anyhow::Result<()> {
+        if self.dir.is_dir() {
+            return Ok(());
+        }
+        let dir = self.dir.display();
+        bail!(WrongUsage::new(format!(
+            "there is no home {dir}: name yours with --home, or make that folder and write {dir}/home.toml. `vernam kme \
+             setup lab` makes two homes to try"
+        )))
+    }
+
     /// Whether there is a store in it.
     pub fn has_store(&self) -> bool {
         self.dir.join("store").is_dir()
@@ -86,12 +105,9 @@ impl Home {
     /// If it cannot be read, or says something else: then where, and what to write.
     pub fn config(&self) -> anyhow::Result<HomeConfig> {
         let path = self.config_path();
-        match path.metadata() {
-            Err(_not_there) => return Ok(HomeConfig::default()),
-            Ok(found) if found.len() > MAX_CONFIG => bail!("{} is too long", path.display()),
-            Ok(_) => {}
-        }
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let Some(bytes) = read_bounded(&path, MAX_CONFIG)? else { return Ok(HomeConfig::default()) };
+        let text = String::from_utf8(bytes)
+            .map_err(|_not_text| anyhow!("{} is no text (UTF-8), which TOML must be", path.display()))?;
         let mut config = config::read(&text).map_err(|wrong| wrong.in_file(&path))?;
         config.place_in(&self.dir);
         Ok(config)
@@ -115,6 +131,30 @@ impl Home {
         }
         Ok(StoreKey::load_or_create(self.dir.join("store.key"))?)
     }
+}
+
+/// What is in a file of a person's home; `None` where there is none. What is no file is not read: a pipe would be waited
+/// for, and a device may have no end.
+pub(crate) fn read_bounded(path: &Path, most: u64) -> anyhow::Result<Option<Vec<u8>>> {
+    let reading = || format!("cannot read {}", path.display());
+    let found = match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.with_context(reading)?,
+    };
+    if found.is_dir() {
+        bail!("{} is a folder; a file is needed", path.display());
+    }
+    if !found.is_file() {
+        bail!("{} is no ordinary file; one is needed", path.display());
+    }
+    // Room for all of it at once, so that no copy of a private key is left behind when it grows.
+    let room = usize::try_from(found.len().min(most) + 1).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(room);
+    File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes)).with_context(reading)?;
+    if bytes.len() as u64 > most {
+        bail!("{} is too long: it may have {} kB", path.display(), most >> 10);
+    }
+    Ok(Some(bytes))
 }
 
 /// The XDG specification has relative paths ignored.

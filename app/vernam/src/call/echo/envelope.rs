@@ -75,8 +75,8 @@ impl Envelopes {
     pub(crate) fn found(&self, pause: Duration, lost: u64) -> EchoHeard {
         let tenth = |value: f64| (value * 10.0).round() / 10.0;
         EchoHeard {
-            round_trip_ms: self.delay(pause).map(|delay| delay.as_secs_f64() * 1_000.0),
-            pause_ms: pause.as_secs_f64() * 1_000.0,
+            round_trip_ms: self.delay(pause).map(|delay| tenth(delay.as_secs_f64() * 1_000.0)),
+            pause_ms: tenth(pause.as_secs_f64() * 1_000.0),
             said_peak_dbfs: tenth(self.said.peak_dbfs()),
             heard_peak_dbfs: tenth(self.heard.peak_dbfs()),
             lost,

@@ -1,21 +1,45 @@
 //! Choosing devices while the telephone runs, and what happens to them.
 
+use tokio::task::JoinHandle;
 use vernam_audio::device::{self, Choice, DeviceInfo, HandsetEvent, Part};
 
 use super::Telephone;
 use crate::call::events::CallEvent;
 use crate::call::model::{Attended, DevicePart, Menu};
+use crate::devices::Device;
+
+/// A list of devices that is being made: asking a sound system may take seconds, and the call goes on meanwhile.
+pub(super) struct Listing {
+    part: DevicePart,
+    found: JoinHandle<vernam_audio::Result<Vec<DeviceInfo>>>,
+}
 
 impl Telephone {
-    /// Shows the devices to choose from.
-    pub(super) async fn open_menu(&mut self, part: DevicePart) -> anyhow::Result<()> {
-        // Asking a sound system may take seconds.
+    /// Shows the devices to choose from, as soon as they are known.
+    pub(super) fn open_menu(&mut self, part: DevicePart) {
         let list = move || if part == DevicePart::Microphone { device::microphones() } else { device::speakers() };
-        match tokio::task::spawn_blocking(list).await? {
-            Ok(found) => self.stage.model.menu = Some(menu(part, &found)),
-            Err(error) => self.stage.tell(CallEvent::Warning { contact: None, text: error.to_string() })?,
+        self.listing = Some(Listing { part, found: tokio::task::spawn_blocking(list) });
+    }
+
+    /// Shows the list that was being made, if it is there.
+    pub(super) async fn look_at_list(&mut self) -> anyhow::Result<()> {
+        let Some(Listing { part, found }) = self.listing.take_if(|listing| listing.found.is_finished()) else {
+            return Ok(());
+        };
+        match found.await? {
+            Ok(found) => {
+                let found: Vec<Device> = found.into_iter().map(Device::from).collect();
+                let model = &mut self.stage.model;
+                let used = match part {
+                    DevicePart::Microphone => model.devices[0].as_deref(),
+                    DevicePart::Speaker => model.devices[1].as_deref(),
+                    DevicePart::Ringer => None,
+                };
+                model.menu = Some(menu(part, &found, &self.line.sound.chosen(engine_part(part)), used));
+                Ok(())
+            }
+            Err(error) => self.stage.tell(CallEvent::Warning { contact: None, text: error.to_string() }),
         }
-        Ok(())
     }
 
     /// Tells what happened to a device.
@@ -35,34 +59,45 @@ impl Telephone {
 
     /// Uses another device from now on.
     pub(super) fn choose(&mut self, part: DevicePart, choice: Choice) {
-        match part {
-            DevicePart::Microphone => self.line.sound.choose(Part::Microphone, choice),
-            DevicePart::Speaker => {
-                if let Some(ringers) = &self.line.ringers {
-                    ringers.choose_ear(choice.clone());
-                }
-                self.line.sound.choose(Part::Speaker, choice);
-            }
-            DevicePart::Ringer => {
-                if let Some(ringers) = &self.line.ringers {
-                    ringers.choose_ring(choice.clone());
-                }
-                self.line.sound.choose(Part::Ringer, choice);
+        if let Some(ringers) = &self.line.ringers {
+            match part {
+                DevicePart::Microphone => {}
+                DevicePart::Speaker => ringers.choose_ear(choice.clone()),
+                DevicePart::Ringer => ringers.choose_ring(choice.clone()),
             }
         }
+        self.line.sound.choose(engine_part(part), choice);
     }
 }
 
-fn menu(part: DevicePart, found: &[DeviceInfo]) -> Menu {
+fn engine_part(part: DevicePart) -> Part {
+    match part {
+        DevicePart::Microphone => Part::Microphone,
+        DevicePart::Speaker => Part::Speaker,
+        DevicePart::Ringer => Part::Ringer,
+    }
+}
+
+/// The list to choose from, with what is chosen now under the mark, and what is in use said.
+fn menu(part: DevicePart, found: &[Device], chosen: &Choice, used: Option<&str>) -> Menu {
     let mut ids = vec![None];
     let mut names = vec!["the system's default".to_owned()];
     for device in found {
-        let monitor = if device.is_monitor { " (monitor: what a loudspeaker plays)" } else { "" };
-        let default = if device.is_default { " (default)" } else { "" };
+        let monitor = if device.monitor { " (monitor: what a loudspeaker plays)" } else { "" };
+        let default = if device.default { " (default)" } else { "" };
+        let in_use = if used == Some(device.name.as_str()) { " (in use)" } else { "" };
         ids.push(Some(device.id.clone()));
-        names.push(format!("{}{default}{monitor}", device.name));
+        names.push(format!("{}{default}{in_use}{monitor}", device.name));
     }
-    Menu { part, ids, names, marked: 0 }
+    let marked = match chosen {
+        Choice::Id(id) => ids.iter().position(|there| there.as_ref() == Some(id)),
+        Choice::Default => Some(0),
+        Choice::Off => None,
+    };
+    if let Some(marked) = marked {
+        names[marked].push_str(" (chosen)");
+    }
+    Menu { part, ids, names, marked: marked.unwrap_or(0) }
 }
 
 /// What happened to a device, as the telephone tells it.
@@ -85,5 +120,30 @@ fn told(event: HandsetEvent) -> CallEvent {
         }
         HandsetEvent::Withdrawn { part, id } => CallEvent::DeviceWithdrawn { part: name_of(part), id },
         _ => CallEvent::Warning { contact: None, text: "a sound device changed".to_owned() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_begins_at_what_is_chosen_and_says_what_is_in_use() {
+        let device = |id: &str, name: &str, default| Device {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            default,
+            monitor: false,
+        };
+        let found = [device("desk", "Desk", true), device("head", "Headset", false)];
+        let part = DevicePart::Microphone;
+        let listed = menu(part, &found, &Choice::Id("head".to_owned()), Some("Desk"));
+        assert_eq!(listed.names, ["the system's default", "Desk (default) (in use)", "Headset (chosen)"]);
+        assert_eq!(listed.marked, 2);
+        let listed = menu(part, &found, &Choice::Default, Some("Desk"));
+        assert_eq!((listed.marked, listed.names[0].as_str()), (0, "the system's default (chosen)"));
+        // One that is away is not in the list.
+        let listed = menu(part, &found, &Choice::Id("gone".to_owned()), None);
+        assert!(listed.marked == 0 && !listed.names.concat().contains("chosen"), "{listed:?}");
     }
 }

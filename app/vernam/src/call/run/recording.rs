@@ -4,19 +4,16 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use anyhow::Context as _;
-use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind};
+use ratatui::crossterm::event::KeyEvent;
+use tokio::task::JoinHandle;
 use vernam_key::SecretBytes;
-use zeroize::Zeroizing;
 
 use super::Telephone;
 use crate::call::events::CallEvent;
-use crate::call::keys::Wish;
+use crate::call::keys::{self, Wish};
+use crate::call::prompt::{Entered, Prompt, STRAY};
 use crate::call::tape::{self, Writing};
-use crate::stock::passphrase;
-
-/// Longest passphrase that is typed, bytes.
-const MAX_TYPED: usize = 1_024;
+use crate::complaint;
 
 /// Where recordings go, and under which passphrase.
 pub(crate) struct Recordings {
@@ -28,98 +25,127 @@ pub(crate) struct Recordings {
     pub(crate) words: Option<SecretBytes>,
 }
 
-/// A passphrase that is typed in on the screen.
-pub(super) struct Typing {
+/// A file for a recording that is being made. Its key takes about a second, and the call goes on meanwhile.
+pub(super) struct Making {
     contact: String,
-    text: Zeroizing<String>,
-    /// What was typed first, when it is typed again.
-    first: Option<Zeroizing<String>>,
+    file: JoinHandle<anyhow::Result<Writing>>,
 }
 
 impl Telephone {
     /// Records a call once there is a passphrase.
     pub(super) async fn record(&mut self, contact: String) -> anyhow::Result<()> {
+        if self.making.is_some() {
+            let text = "a recording is just being made".to_owned();
+            return self.stage.tell(CallEvent::Warning { contact: Some(contact), text });
+        }
         let Some(secret) = &self.recordings.words else {
             if self.stage.is_screen() {
                 self.let_go_of_space().await?;
-                self.ask(Typing { contact, text: Zeroizing::new(String::with_capacity(MAX_TYPED)), first: None });
+                self.prompt = Some(Prompt::new(contact));
+                self.show_prompt();
                 return Ok(());
             }
             let text = "a recording needs a passphrase: start with --record FILE --passphrase-file FILE".to_owned();
             return self.stage.tell(CallEvent::Warning { contact: Some(contact), text });
         };
+        let words = SecretBytes::copy_of(secret.expose("to make the recording's key from"));
         let path = match self.recordings.file.take() {
             Some(named) => named,
-            None => {
-                private(&self.recordings.folder)
-                    .with_context(|| format!("cannot make the folder {}", self.recordings.folder.display()))?;
-                tape::new_file(&self.recordings.folder, &contact)
-            }
+            None => match private(&self.recordings.folder) {
+                Ok(()) => tape::new_file(&self.recordings.folder, &contact),
+                // The call goes on without.
+                Err(error) => {
+                    let text = format!("cannot make the folder {}: {error}", self.recordings.folder.display());
+                    return self.stage.tell(CallEvent::Warning { contact: Some(contact), text });
+                }
+            },
         };
-        match Writing::create(&path, secret, &self.troubles).await {
+        let troubles = self.troubles.clone();
+        let file = tokio::spawn(async move { Writing::create(&path, &words, &troubles).await });
+        self.making = Some(Making { contact, file });
+        Ok(())
+    }
+
+    /// Begins to write into the file that was being made, if that is done and the call still goes on.
+    pub(super) async fn look_at_making(&mut self) -> anyhow::Result<()> {
+        let Some(Making { contact, file }) = self.making.take_if(|making| making.file.is_finished()) else {
+            return Ok(());
+        };
+        match file.await? {
+            // Dropping it removes a file in which nothing stands.
+            Ok(_too_late) if !self.is_on(&contact) => Ok(()),
             Ok(writing) => self.line.record(&contact, writing).await,
-            Err(error) => self.stage.tell(CallEvent::Warning { contact: Some(contact), text: format!("{error:#}") }),
+            Err(error) => {
+                let text = complaint::said(&error);
+                self.stage.tell(CallEvent::Warning { contact: Some(contact), text })
+            }
         }
+    }
+
+    /// Waits for a file that is being made, so that none is left behind.
+    pub(super) async fn leave_making(making: Option<Making>) {
+        if let Some(making) = making {
+            let _made = making.file.await;
+        }
+    }
+
+    fn is_on(&self, contact: &str) -> bool {
+        self.stage.model.calls.iter().any(|call| call.contact == contact && call.is_on())
     }
 
     /// While a text is typed nobody tells when space is let go.
     async fn let_go_of_space(&mut self) -> anyhow::Result<()> {
-        let switches = &mut self.stage.model.switches;
-        if !switches.tells_release || !std::mem::take(&mut switches.talking) {
-            return Ok(());
-        }
-        self.line.carry_out(Wish::Talk(false)).await
+        if self.stage.model.switches.tells_release { self.stop_talking().await } else { Ok(()) }
     }
 
-    fn ask(&mut self, typing: Typing) {
-        let what = if typing.first.is_some() { "the same again" } else { "new passphrase for the recording" };
-        self.stage.model.prompt = Some((what.to_owned(), typing.text.chars().count()));
-        self.typing = Some(typing);
+    /// What the screen may show of the prompt.
+    fn show_prompt(&mut self) {
+        self.stage.model.prompt = self.prompt.as_ref().map(Prompt::shown);
     }
 
     /// A key of a passphrase.
-    pub(super) async fn typed(&mut self, mut typing: Typing, key: KeyEvent) -> anyhow::Result<()> {
-        if key.kind == KeyEventKind::Release {
-            self.ask(typing);
-            return Ok(());
+    pub(super) async fn typed(&mut self, key: KeyEvent) -> anyhow::Result<()> {
+        let Some(prompt) = &mut self.prompt else { return Ok(()) };
+        let contact = prompt.contact().to_owned();
+        let entered = prompt.press(key);
+        if matches!(entered, Entered::Left | Entered::Stopped | Entered::Done(_)) {
+            self.prompt = None;
         }
-        match key.code {
-            KeyCode::Esc => self.stage.model.prompt = None,
-            KeyCode::Enter => match typing.first.take() {
-                None if typing.text.len() < passphrase::MIN_PASSPHRASE => {
-                    let least = passphrase::MIN_PASSPHRASE;
-                    let text = format!("the passphrase must have at least {least} bytes: several words are best");
-                    self.stage.tell(CallEvent::Warning { contact: None, text })?;
-                    self.ask(typing);
-                }
-                None => {
-                    let first = std::mem::replace(&mut typing.text, Zeroizing::new(String::with_capacity(MAX_TYPED)));
-                    typing.first = Some(first);
-                    self.ask(typing);
-                }
-                Some(first) if *first == *typing.text => {
-                    self.stage.model.prompt = None;
-                    self.recordings.words = Some(SecretBytes::copy_of(first.as_bytes()));
-                    return self.record(typing.contact).await;
-                }
-                Some(_differs) => {
-                    let text = "the two passphrases differ: once more".to_owned();
-                    self.stage.tell(CallEvent::Warning { contact: None, text })?;
-                    typing.text = Zeroizing::new(String::with_capacity(MAX_TYPED));
-                    self.ask(typing);
-                }
-            },
-            KeyCode::Backspace => {
-                let _last = typing.text.pop();
-                self.ask(typing);
+        self.show_prompt();
+        match entered {
+            Entered::More | Entered::Left => Ok(()),
+            Entered::Said(text) => self.stage.tell(CallEvent::Warning { contact: None, text }),
+            Entered::Stopped => self.wish(Wish::Quit).await,
+            Entered::Done(words) => {
+                self.recordings.words = Some(words);
+                self.record(contact).await
             }
-            KeyCode::Char(character) => {
-                if typing.text.len() + character.len_utf8() <= MAX_TYPED {
-                    typing.text.push(character);
+            Entered::Answer(yes) => {
+                let now = self.stage.now();
+                let wish = keys::answered(yes, &mut self.stage.model, now);
+                self.stage.tell_asked()?;
+                match wish {
+                    Some(wish) => self.wish(wish).await,
+                    None => Ok(()),
                 }
-                self.ask(typing);
             }
-            _ => self.ask(typing),
+        }
+    }
+
+    /// A prompt ends with its call, and what was typed is wiped.
+    pub(super) fn leave_prompt_of_no_call(&mut self) -> anyhow::Result<()> {
+        let over = self.prompt.as_ref().map(|prompt| prompt.contact().to_owned());
+        let Some(contact) = over.filter(|contact| !self.is_on(contact)) else { return Ok(()) };
+        self.prompt = None;
+        self.show_prompt();
+        self.stray.begin(self.stage.now());
+        // Two lines: on a screen each must be read whole.
+        let texts = [
+            format!("the call with {contact} is over; the passphrase is wiped"),
+            format!("keys count again after Enter, Esc or {} s without one", STRAY.as_secs()),
+        ];
+        for text in texts {
+            self.stage.tell(CallEvent::Warning { contact: Some(contact.clone()), text })?;
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ pub(super) fn call(canvas: &mut Canvas<'_>, area: Rect, model: &Model, call: &Ca
     quality(canvas, inner, call);
     key(canvas, inner, call);
     compare(canvas, inner, model, call);
-    devices(canvas, inner, model);
+    devices(canvas, inner, model, call);
 }
 
 /// A small screen: the meters and who.
@@ -191,11 +191,16 @@ fn compare(canvas: &mut Canvas<'_>, area: Rect, model: &Model, call: &Call) {
     canvas.line(area, 5, Line::from(notes));
 }
 
-fn devices(canvas: &mut Canvas<'_>, area: Rect, model: &Model) {
+fn devices(canvas: &mut Canvas<'_>, area: Rect, model: &Model, call: &Call) {
     let switches = model.switches;
     if switches.without_devices {
         let none = Line::from(canvas.say(Tone::Faint, "no sound devices: files or silence"));
         return canvas.line(area, 6, none);
+    }
+    if !call.is_on() && model.devices == [None, None] {
+        let closed = "microphone and loudspeaker are opened when the call is taken";
+        let closed = Line::from(canvas.say(Tone::Faint, closed));
+        return canvas.line(area, 6, closed);
     }
     let name = |index: usize| match (&model.devices[index], &model.offer) {
         (Some(name), _) => name.clone(),

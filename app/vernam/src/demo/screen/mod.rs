@@ -42,8 +42,7 @@ pub fn draw(frame: &mut Frame<'_>, model: &Model, theme: Theme) {
 
 /// Draws the model into a buffer.
 pub fn paint(buffer: &mut Buffer, area: Rect, model: &Model, theme: Theme) {
-    buffer.set_style(area, theme.ground());
-    let canvas = &mut Canvas { buffer, theme };
+    let canvas = &mut Canvas::over(buffer, area, theme);
     let parts = Parts::of(area);
     title(canvas, parts.title, model);
     banner(canvas, parts.banner, model);

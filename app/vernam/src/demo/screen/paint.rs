@@ -1,5 +1,7 @@
 //! The few things that the screen is painted with: gauges, area charts, voice traces, cut text.
 
+use std::borrow::Cow;
+
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -8,6 +10,7 @@ use ratatui::{
     widgets::{Block, BorderType, Borders, Widget as _},
 };
 
+use crate::complaint;
 use crate::demo::theme::{Theme, Tone};
 
 const EIGHTHS_UP: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -18,7 +21,13 @@ pub(crate) struct Canvas<'a> {
     pub(crate) theme: Theme,
 }
 
-impl Canvas<'_> {
+impl<'a> Canvas<'a> {
+    /// Over the whole of `area`, with nothing on it.
+    pub(crate) fn over(buffer: &'a mut Buffer, area: Rect, theme: Theme) -> Self {
+        buffer.set_style(area, theme.ground());
+        Self { buffer, theme }
+    }
+
     /// A frame with a title on the left and, where it fits, one on the right; gives the area inside.
     pub(crate) fn frame(&mut self, area: Rect, tone: Tone, left: Line<'_>, right: Line<'_>) -> Rect {
         let fits = left.width() + right.width() + 3 <= usize::from(area.width);
@@ -149,14 +158,23 @@ impl Canvas<'_> {
     }
 
     /// A span of a tone.
-    pub(crate) fn say<'t>(&self, tone: Tone, text: impl Into<std::borrow::Cow<'t, str>>) -> Span<'t> {
-        Span::styled(text, self.theme.fg(tone))
+    pub(crate) fn say<'t>(&self, tone: Tone, text: impl Into<Cow<'t, str>>) -> Span<'t> {
+        Span::styled(shown(text.into()), self.theme.fg(tone))
     }
 
     /// A bold span of a tone.
-    pub(crate) fn shout<'t>(&self, tone: Tone, text: impl Into<std::borrow::Cow<'t, str>>) -> Span<'t> {
-        Span::styled(text, self.theme.bold(tone))
+    pub(crate) fn shout<'t>(&self, tone: Tone, text: impl Into<Cow<'t, str>>) -> Span<'t> {
+        Span::styled(shown(text.into()), self.theme.bold(tone))
     }
+}
+
+/// Names come from elsewhere, and must not turn the writing of a terminal around.
+fn shown(text: Cow<'_, str>) -> Cow<'_, str> {
+    let changed = match complaint::one_line(&text) {
+        Cow::Owned(changed) => Some(changed),
+        Cow::Borrowed(_) => None,
+    };
+    changed.map_or(text, Cow::Owned)
 }
 
 /// Row `row` of `area`.

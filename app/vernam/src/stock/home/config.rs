@@ -24,8 +24,17 @@ use vernam_etsi014::{KmeClient, SaeId};
 use vernam_quic::QuicIdentity;
 use vernam_store::MAX_CONTACT_BYTES;
 
+use super::read_bounded;
+use crate::complaint;
+
 /// Contacts of one person; each costs a store folder and a place in every list.
 const MAX_CONTACTS: usize = 1_000;
+/// Bytes of the longest PEM file that is read: hundreds of certificates.
+const MAX_PEM: u64 = 1 << 20;
+/// Characters of what is said about it: a name that is wrong may be as long as the file.
+const MAX_MESSAGE: usize = 1_000;
+/// Characters of a line that are shown beside what is wrong in it.
+const MAX_EXCERPT: usize = 120;
 
 /// What `home.toml` says. Files are looked for in the home.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -306,7 +315,7 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+    read_bounded(path, MAX_PEM)?.with_context(|| format!("there is no file {}", path.display()))
 }
 
 /// Where a text is wrong, and why.
@@ -324,11 +333,15 @@ impl Wrong {
         let before = text.get(..start).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |at| at + 1);
         let (line, column) = (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1);
-        let shown: String = text[line_start..].lines().next().unwrap_or_default().chars().take(120).collect();
+        let whole = text[line_start..].lines().next().unwrap_or_default();
+        // Of a line without an end the part with the fault.
+        let skipped = if column > MAX_EXCERPT { column - MAX_EXCERPT / 2 } else { 0 };
+        let shown: String = whole.chars().skip(skipped).take(MAX_EXCERPT).collect();
         let gutter = " ".repeat(line.to_string().len());
-        let mark = " ".repeat(column - 1);
-        let excerpt = format!("{gutter} |\n{line} | {shown}\n{gutter} | {mark}^");
-        Self { line, column, excerpt, message: message.into() }
+        let mark = " ".repeat(column - 1 - skipped);
+        let excerpt = format!("{gutter} |\n{line} | {}\n{gutter} | {mark}^", complaint::one_line(&shown));
+        let message: String = message.into().chars().take(MAX_MESSAGE).collect();
+        Self { line, column, excerpt, message }
     }
 
     pub(super) fn in_file(&self, path: &Path) -> anyhow::Error {
