@@ -17,10 +17,10 @@ use vernam_session::{Role, Suite};
 use crate::command::Command;
 use crate::event::Event;
 use crate::limits::{
-    CLOSING, COMMAND_PATIENCE, COMMANDS, CONNECTED_ANEW, CROSSING, EVENTS, FILES_LANE_PAUSE, GOODBYE,
+    CLOSING, COMMAND_PATIENCE, COMMANDS, CONNECTED_ANEW, CROSSING, DONE, EVENTS, FILES_LANE_PAUSE, GOODBYE,
     HANDSHAKE_DOUBLINGS, HANDSHAKE_PAUSE, ORDERS, PHONE_NOTES, PROBE, PROBES, ROUTE_PAUSE,
 };
-use crate::peer::{self, Channels, Order, Outcome, PeerNote, PeerNotes, Shared};
+use crate::peer::{self, Channels, News, Order, Outcome, PeerNote, PeerNotes, Shared};
 use crate::phone::Policy;
 use crate::source::KeySource;
 use crate::stocks::{OpenStocks, Stocks};
@@ -94,6 +94,7 @@ impl Engine {
             contacts: config.contacts,
             peers: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            crossed: BTreeMap::new(),
             ended,
             probed,
             unproven: BTreeMap::new(),
@@ -144,6 +145,9 @@ struct Running {
     peers: BTreeMap<String, PeerHandle>,
     /// New connections of contacts whose old conversation is still ending.
     waiting: BTreeMap<String, Started>,
+    /// Contacts that gave up one of two connections for the other, which is not here yet: until when it is waited for,
+    /// and why the one ended.
+    crossed: BTreeMap<String, (Instant, Option<String>)>,
     ended: mpsc::Sender<(String, Outcome)>,
     probed: mpsc::Sender<(Started, bool)>,
     /// Contacts whose connections proved no key: how often in a row, and until when no other is taken.
@@ -237,14 +241,16 @@ impl Running {
                     while let Ok((contact, line, note)) = said.try_recv() {
                         self.switchboard.peer_note(&contact, line, note).await;
                     }
-                    self.peers.remove(&contact);
+                    let lasted = self.peers.remove(&contact).map_or(CROSSING, |peer| peer.began.elapsed());
                     self.routes.remove(&contact);
                     let replaced = self.waiting.contains_key(&contact);
                     let (proper, waits) = (outcome.why.is_none(), outcome.may_come_back(replaced));
                     self.switchboard.disconnected(&contact, proper, waits).await;
                     self.count_proof(&contact, outcome.established);
-                    if outcome.is_news(replaced) {
-                        self.tell(Event::Disconnected { contact: contact.clone(), why: outcome.why }).await;
+                    match outcome.news(replaced, lasted) {
+                        News::Now => self.tell(Event::Disconnected { contact: contact.clone(), why: outcome.why }).await,
+                        News::Later => drop(self.crossed.insert(contact.clone(), (Instant::now() + CROSSING, outcome.why))),
+                        News::Never => {}
                     }
                     if let Some(next) = self.waiting.remove(&contact) {
                         self.begin(next).await;
@@ -260,10 +266,11 @@ impl Running {
         for (contact, mut task, connection) in ending {
             if timeout(GOODBYE, &mut task).await.is_err() {
                 task.abort();
-                connection.close(0, "done");
+                connection.close(DONE, "done");
             }
             self.tell(Event::Disconnected { contact, why: None }).await;
         }
+        self.tell_crossed(None).await;
     }
 
     async fn tell(&self, event: Event) {
@@ -333,7 +340,22 @@ impl Running {
                 tracing::info!(%contact, %error, "not reached yet");
                 self.switchboard.redials.failed(&contact, Instant::now());
             }
-            Err(error) => self.tell(Event::Disconnected { contact, why: Some(error.to_string()) }).await,
+            Err(error) => {
+                self.crossed.remove(&contact);
+                self.tell(Event::Disconnected { contact, why: Some(error.to_string()) }).await;
+            }
+        }
+    }
+
+    /// Tells of connections that ended for another that did not come in time, or of all of them.
+    async fn tell_crossed(&mut self, now: Option<Instant>) {
+        let crossed = std::mem::take(&mut self.crossed);
+        for (contact, (until, why)) in crossed {
+            if now.is_none_or(|now| until <= now) {
+                self.tell(Event::Disconnected { contact, why }).await;
+            } else {
+                self.crossed.insert(contact, (until, why));
+            }
         }
     }
 
@@ -341,12 +363,14 @@ impl Running {
     fn wake(&self) -> Option<Instant> {
         let deadlines = [self.switchboard.deadline(), self.switchboard.redials.deadline(), self.route_due];
         let route = (self.route_due.is_none() && self.switchboard.is_talking()).then(Instant::now);
-        deadlines.into_iter().chain([route]).flatten().min()
+        let crossed = self.crossed.values().map(|(until, _)| *until).min();
+        deadlines.into_iter().chain([route, crossed]).flatten().min()
     }
 
     async fn time(&mut self) {
         self.switchboard.time().await;
         let now = Instant::now();
+        self.tell_crossed(Some(now)).await;
         for (contact, addr, longest) in self.switchboard.redials.due(now) {
             // A conversation that is just being made needs no other.
             if self.switchboard.is_lost(&contact) {
@@ -486,6 +510,7 @@ impl Running {
             return connection.close(5, "too soon: try again in a moment");
         }
         let key_exchange = format!("{:?}", connection.negotiated_key_exchange());
+        self.crossed.remove(&contact);
         self.tell(Event::Connected { contact: contact.clone(), key_exchange }).await;
         let stocks = match (self.stocks)(&contact) {
             Ok(pair) => Stocks::new(pair),

@@ -33,6 +33,16 @@ pub enum Event {
         /// The TLS key exchange.
         key_exchange: String,
     },
+    /// The key source has too little for a new conversation's handshake: it is waited until there is more. Then comes
+    /// what comes after [`Self::Connected`].
+    WaitingForKey {
+        /// For a conversation with whom.
+        contact: String,
+        /// What the source said.
+        why: String,
+        /// How long that may take.
+        at_most: Duration,
+    },
     /// Both sides proved that they hold the same quantum key.
     Established {
         /// With whom.

@@ -75,8 +75,14 @@ pub const TEXT_BLOCK: usize = 1_024;
 pub const HANDSHAKE_KEY: u32 = 8 * 1_024;
 /// The least of it that makes sense, where a KME's keys are short.
 pub const MIN_HANDSHAKE_KEY: u32 = 4 * 1_024;
-/// Bytes of a pad carried by hand that are kept for handshakes: two, or four of the least size.
-pub const PAD_RESERVE: u64 = 2 * HANDSHAKE_KEY as u64;
+/// Bytes that filling a stock leaves in a source, for handshakes: four of the least size, ours and the contact's where both
+/// draw on one pool. A full stock is of no use to two who cannot meet any more.
+pub const KEY_RESERVE: u64 = 2 * HANDSHAKE_KEY as u64;
+/// How long a new conversation waits for its handshake's key where the source has too little. Less than
+/// [`HANDSHAKE_TIMEOUT`], for which the other side waits.
+pub const HANDSHAKE_KEY_PATIENCE: Duration = Duration::from_secs(15);
+/// How soon the source is then asked again at the earliest.
+pub const HANDSHAKE_KEY_PAUSE: Duration = Duration::from_millis(250);
 /// Bytes of the smallest key that is worth announcing, unless the KME has only smaller ones: each costs 20 bytes of
 /// control pad.
 pub const MIN_STOCK_KEY: u64 = 256;
@@ -123,5 +129,11 @@ pub const MAX_CALLS: usize = 8;
 pub const RECONNECT_FOR: Duration = Duration::from_secs(30);
 /// Seconds of talk for which there must be pad before a call goes over to one-time pad.
 pub const RAISE_SECONDS: u64 = 5;
+/// The code with which a connection is closed whose conversation ended properly.
+pub(crate) const DONE: u32 = 0;
+/// The code with which a connection is closed whose conversation failed.
+pub(crate) const FAILED: u32 = 1;
 /// The code with which a connection is closed that another one replaces.
 pub(crate) const CONNECTED_ANEW: u32 = 3;
+/// The code with which a connection is closed because the source gave no key to begin with.
+pub(crate) const NO_KEY: u32 = 6;

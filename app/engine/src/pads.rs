@@ -7,7 +7,7 @@ use vernam_key::KeyId;
 use vernam_store::pad::{MAX_PAD_KEY, PadStock};
 use vernam_store::{StockKey, Store};
 
-use crate::limits::{MIN_STOCK_KEY, PAD_RESERVE};
+use crate::limits::MIN_STOCK_KEY;
 use crate::source::{KeySource, Reply, Room, SourceError};
 
 /// Keys asked for at once: their bytes are bounded by [`vernam_store::pad::MAX_PAD_TAKE`].
@@ -60,9 +60,13 @@ impl PadSource {
 impl KeySource for PadSource {
     fn room<'a>(&'a self, contact: &'a str) -> Reply<'a, Room> {
         self.with(contact, |pads| {
-            // The last of a pad is for handshakes: a full stock is of no use to two who cannot meet any more.
-            let available = pads.room(MIN_STOCK_KEY).saturating_sub(PAD_RESERVE);
-            Ok(Room { available, max_key: MAX_PAD_KEY, min_key: 1, max_keys: MAX_KEYS, link: None })
+            Ok(Room {
+                available: pads.room(MIN_STOCK_KEY),
+                max_key: MAX_PAD_KEY,
+                min_key: 1,
+                max_keys: MAX_KEYS,
+                link: None,
+            })
         })
     }
 

@@ -32,8 +32,8 @@ use crate::command::Command;
 use crate::engine::Contact;
 use crate::event::{Account, Event, FileDone};
 use crate::limits::{
-    CONNECTED_ANEW, CONTROL_RECORDS, FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, LAST_WORDS, LATE_KEYS, MAX_EARLY_BLOCKS,
-    TICK,
+    CONNECTED_ANEW, CONTROL_RECORDS, CROSSING, DONE, FAILED, FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, LAST_WORDS,
+    LATE_KEYS, MAX_EARLY_BLOCKS, NO_KEY, ORDERS, TICK,
 };
 use crate::media::MediaInput;
 use crate::records::FlowKey;
@@ -137,6 +137,8 @@ pub(crate) struct Peer {
     closed: Option<End>,
     /// We said goodbye first: the peer has the last word.
     said_bye: bool,
+    /// The source did not give the key that the peer named for the handshake.
+    no_handshake_key: bool,
 }
 
 /// The highest numbers that the peer gave.
@@ -187,6 +189,17 @@ pub(crate) struct Outcome {
     pub(crate) why: Option<String>,
     /// Whether the network took it, so that it may come back.
     pub(crate) lost: bool,
+    /// Whether the contact ended it because another connection with us takes its place.
+    pub(crate) replaced_there: bool,
+}
+
+/// Whether the end of a conversation is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum News {
+    Now,
+    /// Unless another conversation begins within [`CROSSING`](crate::limits::CROSSING).
+    Later,
+    Never,
 }
 
 impl Outcome {
@@ -196,9 +209,28 @@ impl Outcome {
         self.lost || replaced || !self.established
     }
 
-    /// Whether it is to be told. Of two connections that were made at once, the end of one is no news.
-    pub(crate) fn is_news(&self, replaced: bool) -> bool {
-        self.established || !replaced
+    /// Whether it is to be told; `lasted` is how long the conversation was there. Of two connections that were made at
+    /// once, the end of one is no news, and the end of the one may come before the beginning of the other.
+    pub(crate) fn news(&self, replaced: bool, lasted: Duration) -> News {
+        let crossed = self.replaced_there && (!self.established || lasted < CROSSING);
+        match (crossed, replaced) {
+            (true, true) => News::Never,
+            (true, false) => News::Later,
+            (false, true) if !self.established => News::Never,
+            (false, _) => News::Now,
+        }
+    }
+
+    /// What became of a conversation over `connection`, which has ended.
+    fn of(connection: &Connection, established: bool, why: Option<String>) -> Self {
+        let error = connection.close_reason();
+        let code = error.as_ref().and_then(close_code);
+        Self {
+            established,
+            why,
+            lost: error.as_ref().is_some_and(is_lost),
+            replaced_there: code == Some(CONNECTED_ANEW),
+        }
     }
 }
 
@@ -214,19 +246,31 @@ pub(crate) async fn run(
     let Channels { mut orders, notes, mut lanes, proved } = channels;
     let contact: Arc<str> = connection.peer_name().into();
     let (inputs, mut received) = mpsc::channel(INPUTS);
-    let started = start(&shared, &contact, role, &connection, &stocks, settings.suites.clone());
-    let started = tokio::select! {
-        started = timeout(HANDSHAKE_TIMEOUT, started) => {
-            started.unwrap_or_else(|_late| Err("the source of keys did not answer in time".to_owned()))
+    let mut early = Vec::new();
+    let started = {
+        let starting = timeout(HANDSHAKE_TIMEOUT, start(&shared, &contact, role, &connection, &stocks, &settings));
+        tokio::pin!(starting);
+        // Key for the handshake may take its time: whoever has enough of it may leave.
+        loop {
+            tokio::select! {
+                started = &mut starting => break started.unwrap_or_else(|_late| Err(NotStarted::late())).map_err(Some),
+                error = connection.closed() => break Err(Some(NotStarted::failed(&error))),
+                order = orders.recv(), if early.len() < ORDERS => match order {
+                    Some(Order::Do(Command::Disconnect { .. })) | None => break Err(None),
+                    Some(order) => early.push(order),
+                },
+            }
         }
-        error = connection.closed() => Err(error.to_string()),
     };
     let (session, control_out, handshake_bytes) = match started {
         Ok(started) => started,
-        Err(why) => {
-            let lost = connection.close_reason().is_some_and(|error| is_lost(&error));
-            connection.close(1, "there is no quantum key to begin with yet; try again in a moment");
-            return Outcome { established: false, why: Some(why), lost };
+        Err(failure) => {
+            let outcome = Outcome::of(&connection, false, failure.as_ref().map(|failure| failure.why.clone()));
+            match failure {
+                Some(NotStarted { told, .. }) => connection.close(NO_KEY, told),
+                None => connection.close(DONE, "done"),
+            }
+            return outcome;
         }
     };
     let listening = tokio::spawn(listen(connection.clone(), inputs.clone()));
@@ -253,6 +297,7 @@ pub(crate) async fn run(
         transfers: Transfers::default(),
         closed: None,
         said_bye: false,
+        no_handshake_key: false,
         shared,
         settings,
         connection,
@@ -261,17 +306,21 @@ pub(crate) async fn run(
     clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let began = Instant::now();
     let mut open = true;
+    for order in early {
+        peer.order(order).await;
+    }
     loop {
         peer.obey().await;
-        proved.store(peer.texts.suite.is_some(), Ordering::Relaxed);
+        proved.store(peer.is_proved(), Ordering::Relaxed);
         if let Some(end) = peer.closed.take() {
             listening.abort();
             while let Ok(input) = received.try_recv() {
                 peer.late(input).await;
             }
-            let established = peer.texts.suite.is_some();
-            let lost = peer.connection.close_reason().is_some_and(|error| is_lost(&error));
-            return Outcome { established, why: peer.end(end, received).await, lost };
+            let (connection, established) = (peer.connection.clone(), peer.is_proved());
+            // As the contact or the network ended it: what follows is our own close.
+            let outcome = Outcome::of(&connection, established, None);
+            return Outcome { why: peer.end(end, received).await, ..outcome };
         }
         tokio::select! {
             biased;
@@ -287,7 +336,7 @@ pub(crate) async fn run(
             _ = clock.tick() => peer.tick().await,
             error = peer.connection.closed() => peer.closed = Some(End::badly(error.to_string())),
         }
-        if !peer.session.is_established() && peer.closed.is_none() && began.elapsed() > HANDSHAKE_TIMEOUT {
+        if !peer.is_proved() && peer.closed.is_none() && began.elapsed() > HANDSHAKE_TIMEOUT {
             peer.closed = Some(End::badly("the other side did not confirm its key in time"));
         }
     }
@@ -297,8 +346,47 @@ pub(crate) async fn run(
 fn is_lost(error: &QuicError) -> bool {
     match error {
         QuicError::TimedOut | QuicError::Forgotten | QuicError::Broken { .. } => true,
-        QuicError::ClosedByPeer { code, .. } => *code == u64::from(CONNECTED_ANEW),
-        _ => false,
+        error => close_code(error) == Some(CONNECTED_ANEW),
+    }
+}
+
+/// The code with which the contact closed a connection, if it did.
+fn close_code(error: &QuicError) -> Option<u32> {
+    match error {
+        QuicError::ClosedByPeer { code, .. } => u32::try_from(*code).ok(),
+        _ => None,
+    }
+}
+
+/// Why a conversation did not begin: for us, and for the contact, to whom a source's own words may tell too much.
+struct NotStarted {
+    why: String,
+    told: &'static str,
+}
+
+impl NotStarted {
+    fn failed(error: &impl ToString) -> Self {
+        Self { why: error.to_string(), told: "the conversation could not be begun on the other side" }
+    }
+
+    fn late() -> Self {
+        let why = "the source of keys did not answer in time".to_owned();
+        Self { why, told: "the other side's source of keys did not answer in time" }
+    }
+
+    /// There is no key for the handshake.
+    fn no_key(error: SourceError) -> Self {
+        let told = if error.refused {
+            "the other side's source of keys has too little for a new conversation just now; try again in a moment"
+        } else {
+            "the other side's source of keys cannot be asked; try again in a moment"
+        };
+        let why = if error.refused {
+            format!("there is too little quantum key for a new conversation just now ({})", error.reason)
+        } else {
+            error.reason
+        };
+        Self { why, told }
     }
 }
 
@@ -309,11 +397,14 @@ async fn start(
     role: Role,
     connection: &Connection,
     stocks: &Stocks,
-    suites: Vec<Suite>,
-) -> Result<(Session, mpsc::Sender<Vec<u8>>, u64), String> {
-    let (keys, material) = key::for_handshake(shared.source.as_ref(), contact).await.map_err(|error| error.reason)?;
-    let secret = connection.exporter(vernam_session::EXPORTER_LABEL, &[]).map_err(|error| error.to_string())?;
-    let exporter = Exporter::copy_of(&secret).ok_or("the exporter has another length")?;
+    settings: &Contact,
+) -> Result<(Session, mpsc::Sender<Vec<u8>>, u64), NotStarted> {
+    let patience = key::Patience::OF_HANDSHAKE;
+    let keys = key::for_handshake(shared.source.as_ref(), contact, &shared.events, patience).await;
+    let (keys, material) = keys.map_err(NotStarted::no_key)?;
+    let secret =
+        connection.exporter(vernam_session::EXPORTER_LABEL, &[]).map_err(|error| NotStarted::failed(&error))?;
+    let exporter = Exporter::copy_of(&secret).ok_or_else(|| NotStarted::failed(&"the exporter has another length"))?;
     let (outbound, inbound) = stocks.reach();
     let spent = material.len() as u64;
     let session = Session::new(Config {
@@ -321,14 +412,14 @@ async fn start(
         our_name: shared.name.clone(),
         peer_name: contact.to_owned(),
         nonce: rand::random(),
-        suites,
+        suites: settings.suites.clone(),
         exporter,
         outbound,
         inbound,
         handshake_keys: keys,
         handshake_material: material,
     });
-    let stream = connection.open_uni().await.map_err(|error| error.to_string())?;
+    let stream = connection.open_uni().await.map_err(|error| NotStarted::failed(&error))?;
     let (control_out, records) = mpsc::channel(CONTROL_RECORDS);
     tokio::spawn(write_control(stream, records));
     Ok((session, control_out, spent))
@@ -437,8 +528,9 @@ impl Peer {
                 }
             }
             Input::HandshakeKey(key) => {
-                if let Ok(material) = &key {
-                    self.account.handshake_inbound += material.len() as u64;
+                match &key {
+                    Ok(material) => self.account.handshake_inbound += material.len() as u64,
+                    Err(_why) => self.no_handshake_key = true,
                 }
                 self.session.handle_handshake_key(key, now);
             }
@@ -622,10 +714,19 @@ impl Peer {
         let _missed = self.shared.events.try_send(event);
     }
 
+    /// Whether the contact has ever proved that it holds the key.
+    fn is_proved(&self) -> bool {
+        self.texts.suite.is_some()
+    }
+
     fn say_bye(&mut self) {
         let now = self.now();
+        self.said_bye = self.session.is_established();
         self.session.bye(now);
-        self.said_bye = true;
+        if !self.said_bye && self.closed.is_none() {
+            // There is nobody yet to say it to.
+            self.closed = Some(End::Properly);
+        }
     }
 
     /// Ends everything that runs, lets the last bytes out, and closes the connection.
@@ -648,8 +749,11 @@ impl Peer {
         self.texts.abort();
         self.lanes.close();
         match why {
-            None => self.connection.close(0, "done"),
-            Some(_) => self.connection.close(1, "the conversation failed on the other side"),
+            None => self.connection.close(DONE, "done"),
+            Some(_) if self.no_handshake_key => {
+                self.connection.close(NO_KEY, "the other side's source of keys did not give the key that ours named");
+            }
+            Some(_) => self.connection.close(FAILED, "the conversation failed on the other side"),
         }
         // The next conversation begins after this one, with the stocks as they are then.
         let late = async {
@@ -688,7 +792,7 @@ mod tests {
     use super::*;
 
     fn outcome(established: bool, lost: bool) -> Outcome {
-        Outcome { established, why: Some("a reason".to_owned()), lost }
+        Outcome { established, why: Some("a reason".to_owned()), lost, replaced_there: false }
     }
 
     #[test]
@@ -701,7 +805,15 @@ mod tests {
 
     #[test]
     fn the_end_of_one_of_two_connections_that_were_made_at_once_is_no_news() {
-        assert!(!outcome(false, false).is_news(true));
-        assert!(outcome(false, false).is_news(false) && outcome(true, false).is_news(true));
+        let (soon, late) = (Duration::ZERO, CROSSING);
+        let crossed = |established| Outcome { replaced_there: true, ..outcome(established, true) };
+        assert_eq!(outcome(false, false).news(true, soon), News::Never);
+        assert_eq!(outcome(false, false).news(false, soon), News::Now);
+        assert_eq!(outcome(true, false).news(true, soon), News::Now);
+        assert_eq!(crossed(false).news(true, soon), News::Never);
+        // The other one is on its way.
+        assert_eq!(crossed(false).news(false, late), News::Later);
+        assert_eq!(crossed(true).news(false, soon), News::Later);
+        assert_eq!((crossed(true).news(true, late), crossed(true).news(false, late)), (News::Now, News::Now));
     }
 }

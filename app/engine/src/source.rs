@@ -8,6 +8,8 @@ use vernam_etsi014::{ClientError, KmeClient, SaeId};
 use vernam_key::KeyId;
 use vernam_store::StockKey;
 
+use crate::limits::KEY_RESERVE;
+
 /// A reply that is still to come.
 pub type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, SourceError>> + Send + 'a>>;
 
@@ -37,6 +39,13 @@ pub struct Room {
     pub max_keys: u32,
     /// How the quantum link behind it does, if the source tells (our own KME does, in a status extension).
     pub link: Option<LinkHealth>,
+}
+
+impl Room {
+    /// How many of these bytes a stock may take: the last [`KEY_RESERVE`] are for handshakes.
+    pub fn for_stock(&self) -> u64 {
+        self.available.saturating_sub(KEY_RESERVE)
+    }
 }
 
 /// How a quantum link does, as its KME tells.

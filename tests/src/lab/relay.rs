@@ -1,4 +1,4 @@
-//! A stretch of network between two clients: it forwards datagrams, keeps a copy, and can be cut.
+//! A stretch of network between two clients: it forwards datagrams, keeps a copy, and can be cut or hold a caller's.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::net::UdpSocket;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Longest datagram.
 const LONGEST: usize = 65_536;
+/// A datagram from the called that is at least so long is more than an acknowledgement: it has understood the caller.
+const AN_ANSWER: usize = 1_000;
 
 /// Datagrams from the caller to the called (`true`) and back, when they passed, and what they were.
 type Passed = Vec<(Instant, bool, Vec<u8>)>;
@@ -21,20 +24,37 @@ pub struct Relay {
     pub addr: SocketAddr,
     passed: Arc<Mutex<Passed>>,
     cut: Arc<AtomicBool>,
+    held: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
 impl Relay {
     /// A relay to `target`, for one caller.
     pub async fn to(target: SocketAddr) -> Self {
+        Self::start(target, false).await
+    }
+
+    /// The same, which holds back what the caller sends after the first answer of the called, until
+    /// [`Self::release`]: the caller believes that the connection stands, and the called knows nothing of it yet.
+    pub async fn holding(target: SocketAddr) -> Self {
+        Self::start(target, true).await
+    }
+
+    async fn start(target: SocketAddr, holds: bool) -> Self {
         let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
         let front = UdpSocket::bind(loopback).await.expect("a free port on loopback");
         let back = UdpSocket::bind(loopback).await.expect("a free port on loopback");
         back.connect(target).await.expect("an address on loopback");
         let addr = front.local_addr().expect("a bound socket has an address");
         let (passed, cut) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let task = tokio::spawn(forward(front, back, Arc::clone(&passed), Arc::clone(&cut)));
-        Self { addr, passed, cut, task }
+        let (held, holding) = watch::channel(holds);
+        let task = tokio::spawn(forward(front, back, Arc::clone(&passed), Arc::clone(&cut), holding));
+        Self { addr, passed, cut, held, task }
+    }
+
+    /// What was held back goes on, and nothing is held any more.
+    pub fn release(&self) {
+        self.held.send_replace(false);
     }
 
     /// From now on nothing passes, and nobody is told.
@@ -76,26 +96,37 @@ impl Drop for Relay {
     }
 }
 
-async fn forward(front: UdpSocket, back: UdpSocket, passed: Arc<Mutex<Passed>>, cut: Arc<AtomicBool>) {
-    let mut caller = None;
+async fn forward(
+    front: UdpSocket,
+    back: UdpSocket,
+    passed: Arc<Mutex<Passed>>,
+    cut: Arc<AtomicBool>,
+    mut holds: watch::Receiver<bool>,
+) {
+    let (mut caller, mut answered, mut held) = (None, false, Vec::new());
     let (mut forth, mut reply) = (vec![0; LONGEST], vec![0; LONGEST]);
     loop {
+        let mut ready = Vec::new();
         tokio::select! {
             Ok((len, from)) = front.recv_from(&mut forth) => {
                 caller = Some(from);
-                if !cut.load(Ordering::Relaxed) {
-                    let _lost_as_on_a_network = back.send(&forth[..len]).await;
-                    keep(&passed, true, &forth[..len]);
-                }
+                let to = if answered && *holds.borrow() { &mut held } else { &mut ready };
+                to.push(forth[..len].to_vec());
             }
             Ok(len) = back.recv(&mut reply) => {
+                answered |= len >= AN_ANSWER;
                 if let Some(caller) = caller.filter(|_| !cut.load(Ordering::Relaxed)) {
                     let _lost_as_on_a_network = front.send_to(&reply[..len], caller).await;
                     keep(&passed, false, &reply[..len]);
                 }
             }
+            Ok(()) = holds.changed() => ready = std::mem::take(&mut held),
             // A socket whose target is gone gives errors: let others run.
             else => tokio::task::yield_now().await,
+        }
+        for datagram in ready.iter().filter(|_| !cut.load(Ordering::Relaxed)) {
+            let _lost_as_on_a_network = back.send(datagram).await;
+            keep(&passed, true, datagram);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod adapting;
 mod attacks;
 mod calls;
+mod crossing;
 mod files;
 mod heard;
 mod leaks;

@@ -54,7 +54,11 @@ async fn sizes(pair: &[Person; 2], tap: &Tap, mouths: [Mouth; 2]) -> BTreeMap<us
     let before = tapes[0].sent().len();
     tapes[0].until_sent(WARM_UP + PACKETS).await;
     let records = tap.take();
-    let frames = tapes[0].sent().len() - before;
+    let left: Vec<_> = tapes[0].sent().into_values().skip(before).map(|(_, at)| at).collect();
+    let frames = left.len();
+    // After a stall of the machine frames leave in a burst, and QUIC puts several of a burst into one UDP datagram. At the
+    // call's own pace it never can.
+    let in_bursts = left.windows(2).filter(|pair| pair[1].saturating_sub(pair[0]) < FRAME.duration() / 2).count();
     end(pair).await;
     one_pace(&tapes[0]);
     one_pace(&tapes[1]);
@@ -67,8 +71,8 @@ async fn sizes(pair: &[Person; 2], tap: &Tap, mouths: [Mouth; 2]) -> BTreeMap<us
     let count: usize = sizes.values().sum();
     // A few more carry signalling.
     assert!(
-        count + 2 >= frames && count <= frames * 3 / 2 + 20,
-        "{count} UDP datagrams for {frames} frames: {sizes:?}"
+        count + 2 + in_bursts >= frames && count <= frames * 3 / 2 + 20,
+        "{count} UDP datagrams for {frames} frames, {in_bursts} in bursts: {sizes:?}"
     );
     sizes
 }

@@ -36,7 +36,7 @@ async fn the_last_of_a_pad_is_kept_for_handshakes() {
     let mut stocked = 0;
     loop {
         let room = source.room("bob").await.unwrap();
-        let len = room.available.min(u64::from(room.max_key));
+        let len = room.for_stock().min(u64::from(room.max_key));
         if len < 256 {
             break;
         }

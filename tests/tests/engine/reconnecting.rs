@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use vernam_engine::limits::HANDSHAKE_TIMEOUT;
 use vernam_engine::{Account, Carried, Command, Event, PhoneEvent};
 use vernam_session::{HangUpReason, Suite};
 use vernam_tests::lab::voice::{Mouth, Tape, check};
@@ -140,6 +141,37 @@ async fn somebody_whose_line_went_dead_can_call_again_at_once() {
     talk(&pair).await;
     assert_eq!(lab.vault.collected_twice(), 0);
     part(pair).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_caller_that_was_killed_and_calls_again_rings_and_is_not_in_the_old_call() {
+    let lab = Lab::new(76);
+    let pair = lab.pair(setup(), setup());
+    let relay = Relay::to(pair[1].addr).await;
+    pair[0].connect("bob", relay.addr).await;
+    filled(&pair, [MARK; 2]).await;
+    let tapes = begin(&pair, Suite::Aes256Gcm, [Mouth::recorded("reader"), Mouth::recorded("commands")]).await;
+    tapes[1].until_played(10).await;
+    let [alice, bob] = pair;
+    relay.cut();
+    alice.cut();
+    alice.stop().await;
+    bob.forget();
+    let alice = lab.start("alice", setup());
+    alice.connect("bob", bob.addr).await;
+    alice.saw("the conversation", |event| matches!(event, Event::Established { .. })).await;
+    let hers = Tape::default();
+    alice.call("bob", Suite::Aes256Gcm, hers.head(Mouth::recorded("reader"))).await;
+    let (old, _) = bob.call_record().await;
+    assert_eq!((old.reason, old.answered.is_some()), (HangUpReason::StartedAnew, true), "{old:?}");
+    alice.called("that it rings", |event| *event == PhoneEvent::Ringing).await;
+    assert_eq!(alice.count(|event| matches!(event, Event::Call { event: PhoneEvent::Answered { .. }, .. })), 0);
+    let his = Tape::default();
+    bob.answer("alice", his.head(Mouth::recorded("commands"))).await;
+    for tape in [&hers, &his] {
+        tape.until_played(10).await;
+    }
+    part([alice, bob]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -368,5 +400,64 @@ async fn two_who_dial_each_other_at_once_get_one_conversation() {
             assert_eq!(ends, 0, "{}: the connection that lost is no news", person.name);
         }
         part(pair).await;
+    }
+}
+
+/// Alice's connection is on its way and hers, as the smaller name's, is the one that stands: she refuses Bob's before he
+/// has ever seen it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_refused_for_one_that_is_still_on_its_way_is_no_news() {
+    let lab = Lab::new(78);
+    let pair = lab.pair(setup(), setup());
+    let [alice, bob] = &pair;
+    let relay = Relay::holding(bob.addr).await;
+    alice.connect("bob", relay.addr).await;
+    alice.saw("her connection", |event| matches!(event, Event::Connected { .. })).await;
+    bob.connect("alice", alice.addr).await;
+    bob.saw("his connection", |event| matches!(event, Event::Connected { .. })).await;
+    // Until he has none any more.
+    let is_gone = |event: &Event| matches!(event, Event::Warning { text, .. } if text.contains("is not connected"));
+    while bob.count(is_gone) == 0 {
+        bob.write("alice", "into the air").await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    relay.release();
+    filled(&pair, [MARK; 2]).await;
+    talk(&pair).await;
+    for person in &pair {
+        let ends = person.count(|event| matches!(event, Event::Disconnected { .. }));
+        assert_eq!(ends, 0, "{}: the connection that lost is no news", person.name);
+    }
+    part(pair).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_refused_for_one_that_never_comes_is_told_of_in_the_end() {
+    // Takes as long as the other one is waited for: 5 seconds.
+    let lab = Lab::new(79);
+    let bob = lab.start("bob", setup());
+    let alice = lab.endpoint("alice");
+    let addr = alice.local_addr().expect("a bound socket has an address");
+    bob.connect("alice", addr).await;
+    let connection = alice.accept().await.expect("an endpoint that listens").expect("Bob's connection");
+    bob.saw("his connection", |event| matches!(event, Event::Connected { .. })).await;
+    connection.close(3, "already connected");
+    let why = bob.disconnected().await.expect("no proper end");
+    assert!(why.contains("already connected"), "{why}");
+    bob.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_older_than_any_handshake_ends_as_properly_as_a_young_one() {
+    // Takes as long as a handshake may.
+    let lab = Lab::new(77);
+    let pair = lab.talking(setup(), setup()).await;
+    tokio::time::sleep(HANDSHAKE_TIMEOUT + Duration::from_millis(500)).await;
+    pair[0].tell(Command::Disconnect { contact: "bob".to_owned() }).await;
+    for person in &pair {
+        assert_eq!(person.disconnected().await, None, "{}", person.name);
+    }
+    for person in pair {
+        person.stop().await;
     }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use vernam_engine::limits::KEY_RESERVE;
 use vernam_engine::{Command, Event, LinkHealth, PhoneEvent};
 use vernam_etsi014::KmeClient;
 use vernam_session::{HangUpReason, Suite};
 use vernam_tests::lab::voice::{Mouth, check};
-use vernam_tests::lab::{Lab, Person, Setup, filled, part};
+use vernam_tests::lab::{Lab, Person, Relay, Setup, filled, part};
 
 use super::{begin, converse};
 
@@ -37,7 +38,9 @@ async fn a_kme_that_refuses_at_the_start_is_quoted() {
         let whys = [pair[0].disconnected().await, pair[1].disconnected().await];
         let own = usize::from(refuses == "bob");
         assert!(whys[own].as_deref().is_some_and(|why| why.contains(REASON)), "{whys:?}");
-        assert!(whys[1 - own].is_some(), "{whys:?}");
+        // The other side is told why, in words of ours.
+        assert!(whys[1 - own].as_deref().is_some_and(|why| why.contains("source of keys")), "{whys:?}");
+        assert!(whys[1 - own].as_deref().is_some_and(|why| !why.contains(REASON)), "{whys:?}");
         // When it gives again, they can talk.
         lab.vault.refuse(refuses, None);
         lab.vault.refuse_collecting(refuses, None);
@@ -63,6 +66,72 @@ async fn a_kme_that_is_not_there_is_said_so() {
     pair[0].connect("bob", pair[1].addr).await;
     let why = pair[0].disconnected().await.expect("no proper end");
     assert!(why.contains(&port.to_string()), "it says which KME: {why}");
+    assert!(pair[1].disconnected().await.is_some());
+    stop(pair).await;
+}
+
+/// Whether a new conversation waits for key.
+fn waits(event: &Event) -> bool {
+    matches!(event, Event::WaitingForKey { .. })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_stock_leaves_a_kme_with_the_key_for_the_next_conversations() {
+    const POOL: u64 = 60 << 10;
+    let lab = Lab::new(108);
+    for name in ["alice", "bob"] {
+        lab.vault.set_pool(name, POOL);
+    }
+    let pair = lab.pair(setup(1 << 20), setup(1 << 20));
+    let relay = Relay::to(pair[1].addr).await;
+    pair[0].connect("bob", relay.addr).await;
+    // All but a handshake's key, a block of control pad, and the reserve.
+    let most = POOL - (8 << 10) - (9 << 10) - KEY_RESERVE;
+    filled(&pair, [most; 2]).await;
+    // Two in a row that are not told of each other's end, and no key comes meanwhile.
+    let [mut alice, bob] = pair;
+    relay.cut();
+    for _again in 0..2 {
+        alice.cut();
+        alice.stop().await;
+        bob.forget();
+        alice = lab.start("alice", setup(1 << 20));
+        alice.connect("bob", bob.addr).await;
+        for person in [&alice, &bob] {
+            person.saw("a conversation", |event| matches!(event, Event::Established { .. })).await;
+            assert_eq!(person.count(waits), 0, "{} had to wait for key", person.name);
+        }
+    }
+    stop([alice, bob]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conversation_waits_for_the_key_that_it_begins_with() {
+    for short in ["alice", "bob"] {
+        let lab = Lab::new(109);
+        lab.vault.set_pool(short, 152);
+        let pair = lab.pair(setup(0), setup(0));
+        pair[0].connect("bob", pair[1].addr).await;
+        let own = usize::from(short == "bob");
+        pair[own].saw("that it waits", waits).await;
+        lab.vault.set_pool(short, 8 << 10);
+        for person in &pair {
+            person.saw("a conversation", |event| matches!(event, Event::Established { .. })).await;
+        }
+        assert_eq!((pair[own].count(waits), pair[1 - own].count(waits)), (1, 0), "told once");
+        part(pair).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_want_to_wait_for_key_leaves_at_once() {
+    let lab = Lab::new(110);
+    lab.vault.set_pool("alice", 0);
+    let pair = lab.pair(setup(0), setup(0));
+    pair[0].connect("bob", pair[1].addr).await;
+    pair[0].saw("that it waits", waits).await;
+    pair[0].tell(Command::Disconnect { contact: "bob".to_owned() }).await;
+    assert_eq!(pair[0].disconnected().await, None);
     assert!(pair[1].disconnected().await.is_some());
     stop(pair).await;
 }

@@ -55,11 +55,15 @@ pub enum HangUpReason {
     NotDisturbed,
     /// The connection was lost and did not come back in time.
     Lost,
+    /// It would be protected less than the called person takes without being asked, and nobody was there to ask.
+    Weaker,
+    /// The other side's client was started anew, knows nothing of the call, and calls again.
+    StartedAnew,
 }
 
 impl HangUpReason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::HungUp,
         Self::Declined,
         Self::Busy,
@@ -68,6 +72,8 @@ impl HangUpReason {
         Self::Failed,
         Self::NotDisturbed,
         Self::Lost,
+        Self::Weaker,
+        Self::StartedAnew,
     ];
 
     fn code(self) -> u8 {
@@ -80,6 +86,8 @@ impl HangUpReason {
             Self::Failed => 5,
             Self::NotDisturbed => 6,
             Self::Lost => 7,
+            Self::Weaker => 8,
+            Self::StartedAnew => 9,
         }
     }
 }

@@ -230,28 +230,41 @@ impl Media {
         // The fixed clock of the call: a packet a frame, whatever is said. What is heard may go in smaller steps.
         let mut clock = interval(self.step.duration());
         clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
-        let mut connected = false;
-        loop {
+        let (mut connected, mut goes_on) = (false, true);
+        while goes_on {
             let connection = self.connection.clone();
             tokio::select! {
                 biased;
-                input = inputs.recv() => match input {
-                    Some(MediaInput::Stop) | None => break,
-                    Some(MediaInput::Flow(flow)) => {
-                        self.go_over_to(*flow);
-                        connected = true;
-                    }
-                    Some(input) => self.input(input),
-                },
+                input = inputs.recv() => goes_on = self.told(input, &mut connected),
                 _ = clock.tick() => self.step(),
                 datagram = read(connection.as_ref()), if connected => match datagram {
-                    Some(datagram) => self.receive(&datagram),
+                    Some(datagram) => {
+                        // The contact sends under a key once we have said that we hold it, and then it waits here. It may
+                        // have come since this was last looked at: a busy machine can stop us between two looks.
+                        while let Some(input) = goes_on.then(|| inputs.try_recv().ok()).flatten() {
+                            goes_on = self.told(Some(input), &mut connected);
+                        }
+                        self.receive(&datagram);
+                    }
                     None => connected = false,
                 },
             }
         }
         self.fill_stats();
         Box::new(self.stats)
+    }
+
+    /// Does what it is told; false when it is to stop.
+    fn told(&mut self, input: Option<MediaInput>, connected: &mut bool) -> bool {
+        match input {
+            Some(MediaInput::Stop) | None => return false,
+            Some(MediaInput::Flow(flow)) => {
+                self.go_over_to(*flow);
+                *connected = true;
+            }
+            Some(input) => self.input(input),
+        }
+        true
     }
 
     fn input(&mut self, input: MediaInput) {
@@ -282,7 +295,7 @@ impl Media {
             }
             MediaInput::Wait => self.wait(),
             MediaInput::GoOn => self.go_on(),
-            // Handled by the loop.
+            // Handled before.
             MediaInput::Flow(_) | MediaInput::Stop => {}
         }
     }

@@ -226,19 +226,21 @@ impl Peer {
     }
 }
 
-/// How many keys of how many bytes to ask for, so that `want` bytes are covered as far as the source has them.
+/// How many keys of how many bytes to ask for, so that `want` bytes are covered as far as the source has them, and some are
+/// left for handshakes.
 fn portion(want: u64, room: &Room) -> Option<(u32, u32)> {
+    let available = room.for_stock();
     let (min, max) = (u64::from(room.min_key.max(1)), u64::from(room.max_key).min(MAX_KEY_LEN as u64));
-    if want == 0 || max < min || room.available < min {
+    if want == 0 || max < min || available < min {
         return None;
     }
     let worth = MIN_STOCK_KEY.clamp(min, max.max(min));
-    let len = max.min(room.available).min(want.max(worth)).max(min);
+    let len = max.min(available).min(want.max(worth)).max(min);
     if len < worth {
         return None;
     }
     let number = (want.div_ceil(len))
-        .min(room.available / len)
+        .min(available / len)
         .min(MAX_APPEND_BYTES / len)
         .clamp(1, u64::from(room.max_keys.clamp(1, 128)));
     Some((u32::try_from(number).ok()?, u32::try_from(len).ok()?))
@@ -247,9 +249,19 @@ fn portion(want: u64, room: &Room) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::KEY_RESERVE;
 
+    /// A source with so much beside what is kept for handshakes.
     fn room(available: u64, min_key: u32, max_key: u32) -> Room {
-        Room { available, min_key, max_key, max_keys: 128, link: None }
+        Room { available: available + KEY_RESERVE, min_key, max_key, max_keys: 128, link: None }
+    }
+
+    #[test]
+    fn what_handshakes_need_stays_where_it_is() {
+        let room = |available| Room { available, min_key: 1, max_key: 8_192, max_keys: 128, link: None };
+        assert_eq!(portion(5_000_000, &room(KEY_RESERVE)), None);
+        let (number, len) = portion(5_000_000, &room(KEY_RESERVE + 20_000)).unwrap();
+        assert!(u64::from(number) * u64::from(len) <= 20_000);
     }
 
     #[test]

@@ -1,40 +1,87 @@
 //! Carrying out what the session asks of the stocks and of the key source.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
+use tokio::time::sleep;
 use vernam_key::{Inbound, Material, Outbound, Purpose, SecretBytes, Voice};
 use vernam_session::limits::{HASH_KEY_LEN, MAX_ANNOUNCED_KEYS, VOICE_OTP_TAG_LEN};
 use vernam_session::{AnnouncedKey, FlowId, KeyOffer, NoKey, Suite};
 use vernam_store::{SpentOn, StockKey};
 
 use super::{Input, Peer};
-use crate::limits::{HANDSHAKE_KEY, MIN_HANDSHAKE_KEY};
-use crate::source::{KeySource, SourceError};
+use crate::event::Event;
+use crate::limits::{HANDSHAKE_KEY, HANDSHAKE_KEY_PATIENCE, HANDSHAKE_KEY_PAUSE, MIN_HANDSHAKE_KEY, SOURCE_PAUSE};
+use crate::source::{KeySource, Room, SourceError};
 use crate::stocks::usable_run;
 
+/// How long a source that has too little is asked again, and how often.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    at_most: Duration,
+    pause: Duration,
+}
+
+impl Patience {
+    /// With which a handshake's key is waited for.
+    pub(super) const OF_HANDSHAKE: Self = Self { at_most: HANDSHAKE_KEY_PATIENCE, pause: HANDSHAKE_KEY_PAUSE };
+}
+
 /// Keys for the handshake, and their bytes one after the other.
+///
+/// A source that has too little is asked again, with `patience`, and for less: another conversation with the contact, or
+/// the contact's own, may just have taken what there was. The person is told that it is waited.
 pub(super) async fn for_handshake(
     source: &dyn KeySource,
     contact: &str,
+    events: &mpsc::Sender<Event>,
+    patience: Patience,
 ) -> Result<(Vec<AnnouncedKey>, Material<Outbound>), SourceError> {
-    let room = source.room(contact).await?;
-    let len = room.max_key.min(HANDSHAKE_KEY).max(room.min_key).max(1);
-    let is_short = room.available < u64::from(HANDSHAKE_KEY);
-    let wanted = if len >= HANDSHAKE_KEY && !is_short { HANDSHAKE_KEY } else { MIN_HANDSHAKE_KEY };
-    let len = len.min(wanted.max(room.min_key));
-    let number = (wanted.div_ceil(len) as usize).min(MAX_ANNOUNCED_KEYS);
-    let mut keys = Vec::new();
+    let until = Instant::now() + patience.at_most;
+    let mut waits = false;
+    let mut room = source.room(contact).await?;
+    let (mut number, mut len) = handshake_keys(&room, false);
+    let mut keys: Vec<StockKey> = Vec::new();
     // A KME may give fewer keys a request than are needed.
     while keys.len() < number {
         let more = (number - keys.len()).min(room.max_keys.max(1) as usize);
-        let more = source.take(contact, u32::try_from(more).unwrap_or(1), len).await?;
-        if more.is_empty() {
-            let reason = "the source of keys gave none".to_owned();
-            return Err(SourceError { reason, retry_after: None, refused: false });
+        let error = match source.take(contact, u32::try_from(more).unwrap_or(1), len).await {
+            Ok(more) if !more.is_empty() => {
+                keys.extend(more);
+                continue;
+            }
+            Ok(_none) => {
+                SourceError { reason: "the source of keys gave none".to_owned(), retry_after: None, refused: true }
+            }
+            Err(error) => error,
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        if !error.refused || left.is_zero() {
+            return Err(error);
         }
-        keys.extend(more);
+        if !std::mem::replace(&mut waits, true) {
+            let event = Event::WaitingForKey { contact: contact.to_owned(), why: error.reason.clone(), at_most: left };
+            let _gone = events.send(event).await;
+        }
+        let pause = error.retry_after.unwrap_or(patience.pause).clamp(patience.pause, SOURCE_PAUSE);
+        sleep(pause.min(left)).await;
+        if keys.is_empty() {
+            room = source.room(contact).await?;
+            (number, len) = handshake_keys(&room, true);
+        }
     }
     Ok((announced(&keys), Material::from_source(joined(&keys))))
+}
+
+/// How many keys of how many bytes a handshake takes: few bytes where there is little, or where the source is said to be
+/// `short`.
+fn handshake_keys(room: &Room, short: bool) -> (usize, u32) {
+    let len = room.max_key.min(HANDSHAKE_KEY).max(room.min_key).max(1);
+    let is_short = short || room.for_stock() < u64::from(HANDSHAKE_KEY);
+    let wanted = if len >= HANDSHAKE_KEY && !is_short { HANDSHAKE_KEY } else { MIN_HANDSHAKE_KEY };
+    let len = len.min(wanted.max(room.min_key));
+    ((wanted.div_ceil(len) as usize).min(MAX_ANNOUNCED_KEYS), len)
 }
 
 /// Names and lengths of `keys`.
@@ -221,26 +268,35 @@ pub(super) fn voice_slot(suite: Suite, packet_len: u16) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use vernam_key::KeyId;
 
     use super::*;
-    use crate::source::{Reply, Room};
+    use crate::source::Reply;
 
-    /// A source with so many bytes left, in keys of at most so many.
+    /// A source that counts so many bytes, in keys of at most so many, and says no so many times first.
     struct Source {
         available: u64,
         max_key: u32,
         max_keys: u32,
+        refusals: Mutex<u32>,
     }
 
     impl KeySource for Source {
         fn room<'a>(&'a self, _contact: &'a str) -> Reply<'a, Room> {
-            let Self { available, max_key, max_keys } = *self;
+            let Self { available, max_key, max_keys, .. } = *self;
             Box::pin(async move { Ok(Room { available, max_key, min_key: 1, max_keys, link: None }) })
         }
 
         fn take<'a>(&'a self, _contact: &'a str, number: u32, bytes: u32) -> Reply<'a, Vec<StockKey>> {
             assert!(number <= self.max_keys && bytes <= self.max_key, "{number} keys of {bytes} bytes");
+            let mut refusals = self.refusals.lock().unwrap();
+            if let Some(left) = refusals.checked_sub(1) {
+                *refusals = left;
+                let reason = format!("not enough key: {bytes} bytes asked");
+                return Box::pin(async move { Err(SourceError { reason, retry_after: None, refused: true }) });
+            }
             let key = move |at: u32| {
                 let id = KeyId::from_bytes(u128::from(at).to_be_bytes());
                 StockKey { id, bytes: SecretBytes::from_vec(vec![1; bytes as usize]) }
@@ -255,16 +311,50 @@ mod tests {
 
     /// How many keys, and how many bytes together.
     async fn handshake(available: u64, max_key: u32, max_keys: u32) -> (usize, usize) {
-        let (names, material) = for_handshake(&Source { available, max_key, max_keys }, "bob").await.unwrap();
+        let (events, mut told) = mpsc::channel(1);
+        let source = Source { available, max_key, max_keys, refusals: Mutex::default() };
+        let (names, material) = for_handshake(&source, "bob", &events, Patience::OF_HANDSHAKE).await.unwrap();
         assert_eq!(names.iter().map(|key| key.len as usize).sum::<usize>(), material.len());
+        assert!(told.try_recv().is_err(), "nothing was waited for");
         (names.len(), material.len())
     }
 
     #[tokio::test]
     async fn a_source_that_is_short_gives_a_smaller_handshake_key() {
+        let reserve = crate::limits::KEY_RESERVE;
         assert_eq!(handshake(1 << 20, 8_192, 128).await, (1, 8_192));
-        assert_eq!(handshake(8_191, 8_192, 128).await, (1, 4_096), "half of it leaves something for the stock");
+        assert_eq!(handshake(reserve + 8_192, 8_192, 128).await, (1, 8_192));
+        assert_eq!(handshake(reserve + 8_191, 8_192, 128).await, (1, 4_096), "the reserve lasts for longer");
         assert_eq!(handshake(4_096, 8_192, 128).await, (1, 4_096));
+    }
+
+    /// What it told, and what came of it, with so many milliseconds of patience.
+    async fn refused(times: u32, patience: u64) -> (Vec<Event>, Result<usize, String>) {
+        let (events, mut told) = mpsc::channel(8);
+        let source = Source { available: 1 << 20, max_key: 8_192, max_keys: 1, refusals: Mutex::new(times) };
+        let patience = Patience { at_most: Duration::from_millis(patience), pause: Duration::from_millis(1) };
+        let keys = for_handshake(&source, "bob", &events, patience).await;
+        drop(events);
+        let mut all = Vec::new();
+        while let Some(event) = told.recv().await {
+            all.push(event);
+        }
+        (all, keys.map(|(_, material)| material.len()).map_err(|error| error.reason))
+    }
+
+    #[tokio::test]
+    async fn a_source_without_key_is_asked_again_for_less_and_that_is_told_once() {
+        let (told, keys) = refused(7, 60_000).await;
+        assert_eq!(keys, Ok(4_096));
+        let [Event::WaitingForKey { contact, why, .. }] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!((contact.as_str(), why.as_str()), ("bob", "not enough key: 8192 bytes asked"));
+    }
+
+    #[tokio::test]
+    async fn a_source_that_gets_no_key_is_given_up() {
+        let (told, keys) = refused(u32::MAX, 50).await;
+        assert_eq!((told.len(), keys), (1, Err("not enough key: 4096 bytes asked".to_owned())));
+        assert!(HANDSHAKE_KEY_PATIENCE < crate::limits::HANDSHAKE_TIMEOUT, "the other side waits for so long");
     }
 
     #[tokio::test]

@@ -4,17 +4,22 @@ use std::time::Duration;
 
 use vernam_session::{HangUpReason, Message};
 
-use super::Phone;
 use super::call::{Call, Phase};
-use super::limits::{BUSY_FOR, ENDED_FOR};
+use super::limits::{BUSY_FOR, ENDED_FOR, JUST_ENDED};
 use super::talk::numbered;
 use super::types::{Carried, Output, PhoneEvent, Tone};
+use super::{Contact, Phone};
 
 impl Phone {
     /// The person ends, declines or cancels. Declining is what it is, whatever the person calls it.
     pub(super) fn hang_up(&mut self, contact: &str, reason: HangUpReason) {
         let Some(call) = self.calls.get(contact) else {
-            return self.refuse(contact, format!("there is no call with {contact}"));
+            // Both hung up at once: that is what the person wanted.
+            let just_now = |known: &Contact| known.ended.is_some_and(|ended| self.now < ended + JUST_ENDED);
+            if !self.contacts.get(contact).is_some_and(just_now) {
+                self.refuse(contact, format!("there is no call with {contact}"));
+            }
+            return;
         };
         let declined = call.phase == Phase::Incoming && reason == HangUpReason::HungUp;
         let reason = if declined { HangUpReason::Declined } else { reason };
@@ -55,6 +60,7 @@ impl Phone {
         if call.phase == Phase::Talking {
             self.put(Output::Stop { contact: contact.to_owned() });
         }
+        self.contact(contact).ended = Some(self.now);
         let carried = call.answered.map(|_since| Carried::default());
         self.tell(contact, PhoneEvent::Ended { reason, by_contact, ours: call.ours, carried });
         self.passing = ending_tone(&call, reason, by_contact)
@@ -71,7 +77,10 @@ impl Phone {
 
 /// What tells the person by ear that a call is over, and for how long.
 fn ending_tone(call: &Call, reason: HangUpReason, by_contact: bool) -> Option<(Tone, Duration)> {
-    let turned_away = matches!(reason, HangUpReason::Busy | HangUpReason::NotDisturbed | HangUpReason::Declined);
+    let turned_away = matches!(
+        reason,
+        HangUpReason::Busy | HangUpReason::NotDisturbed | HangUpReason::Declined | HangUpReason::Weaker
+    );
     match call.phase {
         Phase::Incoming => None,
         Phase::Calling | Phase::Ringing if by_contact && turned_away => Some((Tone::Busy, BUSY_FOR)),

@@ -10,6 +10,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(10);
 pub(super) const RESUME_WITHIN: Duration = Duration::from_secs(10);
 /// How long the person may think about terms that protect less; then the answer is no.
 pub(super) const ASK_FOR: Duration = Duration::from_secs(30);
+/// How long after the end of a call nobody is told that there is none to hang up.
+pub(super) const JUST_ENDED: Duration = Duration::from_secs(2);
 /// How long the busy tone plays. (ITU-T E.182 leaves the end to the person, who would have to hang up here.)
 pub(super) const BUSY_FOR: Duration = Duration::from_secs(4);
 /// How long the tone at the end of a call plays.

@@ -88,6 +88,8 @@ impl Phone {
         let now = self.now;
         let known = self.contact(contact);
         (known.up, known.suites) = (true, Some(suites));
+        // The initiator gives out even numbers, the responder odd ones, from 2 and 3 on.
+        known.takes_up = Some(number ^ 1);
         let farewell = known.farewell.take().filter(|farewell| now < farewell.until);
         let Some(call) = self.calls.get_mut(contact) else {
             return self.say_farewell(contact, farewell, number);
@@ -163,7 +165,7 @@ impl Phone {
         let (now, reconnect_for) = (self.now, self.settings.reconnect_for);
         let known = self.contact(contact);
         let Some(away) = call.away.filter(|_| !known.up || !call.is_numbered()) else { return };
-        if !call.ours && reason == HangUpReason::Lost {
+        if !call.ours && matches!(reason, HangUpReason::Lost | HangUpReason::StartedAnew) {
             return; // What the contact hears of a call that nobody knows.
         }
         known.farewell = Some(Farewell {

@@ -20,7 +20,9 @@
 //! - Where both want something at once, the side with the smaller name wins, and each knows it without asking: the other
 //!   one gives up its own wish when it sees the winner's (calls that cross, and changes of terms that do).
 //! - In a new conversation the side that had called speaks first: it rings again if nobody had answered, else it resumes;
-//!   if its person hung up meanwhile, it says so. The other side waits for that, for a bounded time.
+//!   if its person hung up meanwhile, it says so. The other side waits for that, for a bounded time. It does so by the
+//!   first number that it has in the conversation, which no new call gets: a client that was started anew remembers no
+//!   call, and its ring is another one.
 //! - Each wait has an end (`Call::due`), at which the call is over.
 //!
 //! What the person is asked is open until it is answered, until [`PhoneEvent::Lapsed`], or until what it was about is
@@ -83,6 +85,10 @@ struct Contact {
     redialling: bool,
     /// A call that ended here while the contact could not be told.
     farewell: Option<Farewell>,
+    /// The number by which the contact takes up a call from before this conversation. A new call never has it.
+    takes_up: Option<u32>,
+    /// When a call with it was last over.
+    ended: Option<Duration>,
 }
 
 impl Phone {

@@ -10,8 +10,10 @@ use super::types::PhoneEvent;
 impl Phone {
     /// The person calls.
     pub(super) fn call(&mut self, contact: &str, number: u32, terms: CallTerms) {
-        if self.calls.contains_key(contact) {
-            return self.refuse(contact, format!("there is a call with {contact} already"));
+        match self.calls.get(contact) {
+            Some(call) if call.phase == Phase::Incoming => return self.meet(contact, terms),
+            Some(_) => return self.refuse(contact, format!("there is a call with {contact} already")),
+            None => {}
         }
         if self.calls.len() >= self.settings.max_calls {
             return self.refuse(contact, "there are too many calls already: end one of them first");
@@ -32,15 +34,30 @@ impl Phone {
         self.calls.insert(contact.to_owned(), Call::new(true, number, terms, Phase::Calling, self.now));
     }
 
+    /// The person calls a contact who is just ringing here: both want to talk. That call is taken, unless it protects
+    /// less than the person now asked for: then it still rings.
+    fn meet(&mut self, contact: &str, asked: CallTerms) {
+        let Some(call) = self.calls.get(contact) else { return };
+        let terms = call.terms;
+        if call.away.is_some() {
+            self.refuse(contact, format!("the connection to {contact} is away: it rings again when it is back"));
+        } else if weaker(terms.suite, asked.suite) {
+            self.tell_incoming(contact, terms);
+        } else {
+            self.take(contact);
+        }
+    }
+
     /// The contact calls, for the first time or again after the connection was away.
     pub(super) fn rung(&mut self, contact: &str, number: u32, terms: CallTerms) {
+        let taken_up = self.contacts.get(contact).is_some_and(|known| known.takes_up == Some(number));
         let Some(call) = self.calls.get(contact) else { return self.first_rung(contact, number, terms) };
         match (call.phase, call.ours, call.rejoin_by.is_some()) {
             (Phase::Calling | Phase::Ringing, _, _) => self.crossed(contact, number, terms),
-            (Phase::Incoming | Phase::Talking, false, true) => self.rung_again(contact, number, terms),
+            (Phase::Incoming | Phase::Talking, false, true) if taken_up => self.rung_again(contact, number, terms),
             // The contact knows nothing any longer of the call that we want to go on with.
-            (Phase::Talking, true, true) => {
-                self.end(contact, HangUpReason::Lost, false);
+            (Phase::Incoming | Phase::Talking, _, true) => {
+                self.end(contact, HangUpReason::StartedAnew, false);
                 self.first_rung(contact, number, terms);
             }
             _ => self.send(contact, Message::HangUp { call: number, reason: HangUpReason::Busy }),

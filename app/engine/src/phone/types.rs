@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// A sound that tells the person something. A telephone plays every kind but [`Recording`](Tone::Recording), which
+/// is mixed into the call itself.
+pub use vernam_audio::tone::ToneKind as Tone;
 use vernam_session::{CallTerms, HangUpReason, Message, Suite};
 
 /// What may protect a contact's calls, as its person chose.
@@ -44,7 +47,8 @@ pub enum Transmit {
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// The person calls a contact. `number` is new in the conversation.
+    /// The person calls a contact. `number` is new in the conversation. If that contact is just ringing here, its call is
+    /// taken, unless it protects less.
     Call {
         /// Whom.
         contact: String,
@@ -116,8 +120,8 @@ pub enum Input {
         /// Whether it may.
         yes: bool,
     },
-    /// A new conversation with a contact stands, in place of any earlier one. `number` is new in it, for a call that is
-    /// to be resumed.
+    /// A new conversation with a contact stands, in place of any earlier one. `number` is the first one in it, 2 or 3, for a
+    /// call that is taken up again; no call that is new gets it.
     Established {
         /// With whom.
         contact: String,
@@ -171,25 +175,6 @@ pub enum Input {
         /// Seconds.
         seconds: u64,
     },
-}
-
-/// A sound that tells the person something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Tone {
-    /// Somebody calls.
-    Ring,
-    /// It rings at the contact's.
-    Ringback,
-    /// Somebody calls while another call is on.
-    Waiting,
-    /// The contact is in another call, or not to be disturbed.
-    Busy,
-    /// The call is over.
-    Ended,
-    /// The connection is away.
-    Reconnecting,
-    /// The contact holds the call.
-    OnHold,
 }
 
 /// What to do.
@@ -347,8 +332,9 @@ pub enum PhoneEvent {
     ///
     /// Who is to be named follows from `reason`. With [`HangUpReason::NoAnswer`] it is who was called, the contact where
     /// `ours` and else we, whoever of the two gave up waiting. With [`HangUpReason::Busy`],
-    /// [`HangUpReason::NotDisturbed`], [`HangUpReason::Declined`] and [`HangUpReason::HungUp`] it is who ended the call,
-    /// the contact where `by_contact` and else we. With all others it is nobody.
+    /// [`HangUpReason::NotDisturbed`], [`HangUpReason::Declined`], [`HangUpReason::Weaker`] and [`HangUpReason::HungUp`]
+    /// it is who ended the call, the contact where `by_contact` and else we. With [`HangUpReason::StartedAnew`] it is the
+    /// contact. With all others it is nobody.
     Ended {
         /// Why.
         reason: HangUpReason,

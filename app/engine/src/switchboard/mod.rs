@@ -5,6 +5,7 @@
 //! them, and how a lost contact is dialled again.
 
 mod adapt;
+mod first_pad;
 mod line;
 mod redial;
 mod sound;
@@ -156,7 +157,7 @@ impl Switchboard {
         match command {
             Command::Call { contact, proposal, io } => self.call(contact, proposal, io).await,
             Command::Answer { contact, io } => {
-                self.sounds.entry(contact.clone()).or_insert_with(|| Mutex::new(io));
+                self.keep_sound(&contact, io);
                 self.input(Input::Answer { contact }).await;
             }
             Command::HangUp { contact, reason } => self.input(Input::HangUp { contact, reason }).await,
@@ -204,8 +205,16 @@ impl Switchboard {
             return self.warn(contact, text).await;
         };
         let number = line.new_number();
-        self.sounds.entry(contact.clone()).or_insert_with(|| Mutex::new(io));
+        self.keep_sound(&contact, io);
         self.input(Input::Call { contact, number, terms }).await;
+    }
+
+    /// Keeps the sound for a call that may begin. A call of ours that rings keeps what it was made with.
+    fn keep_sound(&mut self, contact: &str, io: Box<dyn VoiceIo>) {
+        let rings_there = |call: &CallView| matches!(call.state, CallState::Calling | CallState::Ringing);
+        if !self.phone.calls().iter().any(|call| call.contact == contact && rings_there(call)) {
+            self.sounds.insert(contact.to_owned(), Mutex::new(io));
+        }
     }
 
     async fn change(&mut self, contact: String, proposal: CallProposal) {
@@ -275,7 +284,11 @@ impl Switchboard {
                 if let (Some(in_hand), Some(line)) = (stats.packets_in_hand, self.lines.get(&contact)) {
                     let seconds = line.seconds_of_pad(stats.terms, in_hand);
                     stats.key_left = Some(Duration::from_secs(seconds));
-                    self.input(Input::TalkLeft { contact: contact.clone(), seconds }).await;
+                    let coming =
+                        self.calls.get_mut(&contact).map(|live| live.first_pad.is_coming(stats.lasted, seconds));
+                    if coming != Some(true) {
+                        self.input(Input::TalkLeft { contact: contact.clone(), seconds }).await;
+                    }
                 }
                 self.adapt(&contact, &stats).await;
                 let _missed = self.shared.events.try_send(Event::CallTick { contact, stats });

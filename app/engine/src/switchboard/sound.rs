@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vernam_session::CallTerms;
 
+use super::first_pad::FirstPad;
 use super::{Switchboard, into_inner};
 use crate::command::CallProposal;
 use crate::event::CallStats;
@@ -25,6 +26,8 @@ pub(super) struct LiveCall {
     /// The conversation that opened them.
     line: Option<u64>,
     inputs: mpsc::Sender<MediaInput>,
+    /// Whether its pad is still being made ready.
+    pub(super) first_pad: FirstPad,
     /// What its task counted, as last told.
     pub(super) carried: Carried,
     task: JoinHandle<Box<CallStats>>,
@@ -67,7 +70,9 @@ impl Switchboard {
         let (inputs, receiver) = mpsc::channel(MEDIA_INPUTS);
         let running = tokio::spawn(media.run(receiver));
         let carried = Carried::default();
-        self.calls.insert(contact.to_owned(), LiveCall { id, call, terms, line: None, inputs, carried, task: running });
+        let first_pad = FirstPad::default();
+        let live = LiveCall { id, call, terms, line: None, inputs, first_pad, carried, task: running };
+        self.calls.insert(contact.to_owned(), live);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 //!
 //! [`Line::told`] makes what the engine tells into [`CallEvent`]s; [`Line::carry_out`] makes wishes into commands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use vernam_audio::CodecSettings;
 use vernam_audio::device::{Choice, Ringer};
-use vernam_audio::tone::ToneKind;
 use vernam_engine::{
     CallProposal, CallRecord, CallStats, Command, Contact, Engine, EngineConfig, Event, KeySource, OpenStocks,
     PhoneEvent, Policy, Question, Tone,
@@ -71,18 +70,9 @@ pub(crate) struct Ringers {
 
 impl Ringers {
     fn play(&self, tone: Option<Tone>) {
-        let kind = tone.map(|tone| match tone {
-            Tone::Ring => ToneKind::Ring,
-            Tone::Ringback => ToneKind::Ringback,
-            Tone::Waiting => ToneKind::Waiting,
-            Tone::Busy => ToneKind::Busy,
-            Tone::Ended => ToneKind::Ended,
-            Tone::Reconnecting => ToneKind::Reconnecting,
-            Tone::OnHold => ToneKind::OnHold,
-        });
-        let rings = kind == Some(ToneKind::Ring);
-        self.ring.play(kind.filter(|_| rings));
-        self.ear.play(kind.filter(|_| !rings));
+        let rings = tone == Some(Tone::Ring);
+        self.ring.play(tone.filter(|_| rings));
+        self.ear.play(tone.filter(|_| !rings));
     }
 
     /// Rings elsewhere from now on.
@@ -112,6 +102,8 @@ pub(crate) struct Line {
     calls: BTreeMap<String, Running>,
     /// Bytes of one-time pad that both sides hold for what we say, by contact.
     usable: BTreeMap<String, u64>,
+    /// Contacts with whom no conversation could begin yet for want of key.
+    short_of_key: BTreeSet<String>,
 }
 
 /// A call that runs or rings.
@@ -148,6 +140,7 @@ impl Line {
             epoch_unix_s: now_unix_s(),
             calls: BTreeMap::new(),
             usable: BTreeMap::new(),
+            short_of_key: BTreeSet::new(),
         };
         (line, events)
     }
@@ -274,7 +267,10 @@ impl Line {
     pub(crate) fn told(&mut self, event: Event) -> Vec<CallEvent> {
         match event {
             Event::Connected { contact, key_exchange } => vec![CallEvent::Connected { contact, key_exchange }],
-            Event::Established { contact, .. } => vec![CallEvent::Confirmed { contact }],
+            Event::Established { contact, .. } => {
+                self.short_of_key.remove(&contact);
+                vec![CallEvent::Confirmed { contact }]
+            }
             Event::Words { contact, words } => vec![CallEvent::Words { contact, words: words.to_vec() }],
             Event::Disconnected { contact, why } => vec![CallEvent::Disconnected { contact, why }],
             Event::Call { contact, event } => self.phone(contact, event),
@@ -290,6 +286,13 @@ impl Line {
                 self.usable.insert(contact, usable);
                 Vec::new()
             }
+            Event::WaitingForKey { contact, why, at_most } => {
+                self.short_of_key.insert(contact.clone());
+                let seconds = at_most.as_secs();
+                let text =
+                    format!("there is too little key to begin with ({why}); waiting for more, up to {seconds} s");
+                vec![CallEvent::Warning { contact: Some(contact), text }]
+            }
             Event::Warning { contact, text } => vec![CallEvent::Warning { contact: Some(contact), text }],
             _ => Vec::new(),
         }
@@ -298,7 +301,9 @@ impl Line {
     fn phone(&mut self, contact: String, event: PhoneEvent) -> Vec<CallEvent> {
         vec![match event {
             PhoneEvent::Incoming { terms, waiting } => {
-                self.calls.insert(contact.clone(), Running::new(terms, None));
+                // Who calls at the same moment has a voice for it already.
+                let voice = self.calls.remove(&contact).and_then(|call| call.voice);
+                self.calls.insert(contact.clone(), Running::new(terms, voice));
                 let weaker = !self.takes(&contact, terms.suite);
                 CallEvent::Incoming { contact, terms: terms.into(), waiting, weaker }
             }
@@ -360,6 +365,33 @@ impl Line {
             call.terms = terms;
             call.answered.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// Writes a call of ours into the history that could not be made; gives what is to be told if that fails.
+    pub(crate) fn note_unmade(&self, contact: &str, why: &'static str) -> Option<CallEvent> {
+        let call = PastCall {
+            contact: contact.to_owned(),
+            ours: true,
+            began_unix_s: now_unix_s(),
+            lasted_s: None,
+            reason: why.to_owned(),
+            by_contact: false,
+            suites: Vec::new(),
+            resumed: 0,
+            quality: None,
+        };
+        let error = self.history.as_ref()?.add(call).err()?;
+        Some(CallEvent::Warning { contact: Some(contact.to_owned()), text: format!("{error:#}") })
+    }
+
+    /// Why a contact with whom no conversation stands could not be called, for the history.
+    pub(crate) fn why_unreached(&self, contact: &str) -> &'static str {
+        if self.short_of_key.contains(contact) { words::NO_KEY } else { words::NOT_REACHED }
+    }
+
+    /// Declines a call that protects less than the contact's policy asks for: nobody is there to say yes.
+    pub(crate) async fn decline_weaker(&self, contact: String) -> anyhow::Result<()> {
+        self.command(Command::HangUp { contact, reason: HangUpReason::Weaker }).await
     }
 
     /// Writes a call into the history.

@@ -247,7 +247,11 @@ impl Telephone {
                 let why = format!("it did not answer within {} s", REACHING.as_secs());
                 let event = CallEvent::Disconnected { contact: contact.clone(), why: Some(why) };
                 self.stage.tell(event)?;
-                self.outcome.get_or_insert(UNREACHABLE);
+                if self.outcome.is_none() {
+                    self.outcome = Some(UNREACHABLE);
+                    let (contact, why) = (contact.clone(), self.line.why_unreached(contact));
+                    self.note_unmade(&contact, why)?;
+                }
             }
             Step::Keying(until) if until <= now => {
                 let why = format!(
@@ -256,12 +260,21 @@ impl Telephone {
                     words::protected_by(*suite)
                 );
                 let event = CallEvent::Refused { contact: contact.clone(), why };
+                let contact = contact.clone();
                 self.stage.tell(event)?;
-                self.outcome.get_or_insert(FAILED);
+                if self.outcome.is_none() {
+                    self.outcome = Some(FAILED);
+                    self.note_unmade(&contact, words::NO_KEY)?;
+                }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Writes a call of ours into the history that never was.
+    fn note_unmade(&mut self, contact: &str, why: &'static str) -> anyhow::Result<()> {
+        self.line.note_unmade(contact, why).map_or(Ok(()), |event| self.stage.tell(event))
     }
 
     /// Ten times a second: what nobody tells by itself.
@@ -308,13 +321,16 @@ impl Telephone {
             return Ok(());
         }
         let ours = |contact: &str| matches!(&self.aim, Aim::Call { contact: whom, .. } if whom == contact);
-        let (mut wishes, mut more) = (Vec::new(), None);
+        let (mut wishes, mut more, mut declined) = (Vec::new(), None, None);
         match &event {
             CallEvent::Confirmed { contact } if ours(contact) && matches!(self.step, Step::Reaching(_)) => {
                 self.step = Step::Keying(Instant::now() + KEYING);
             }
-            CallEvent::Disconnected { contact, .. } if ours(contact) && self.step != Step::Called => {
-                self.outcome.get_or_insert(UNREACHABLE);
+            CallEvent::Disconnected { contact, .. }
+                if ours(contact) && self.step != Step::Called && self.outcome.is_none() =>
+            {
+                self.outcome = Some(UNREACHABLE);
+                more = self.line.note_unmade(contact, self.line.why_unreached(contact));
             }
             // While nothing was heard of the call nothing else will come of it.
             CallEvent::Refused { contact, .. } if ours(contact) && !self.was_heard(contact) => {
@@ -324,19 +340,23 @@ impl Telephone {
             CallEvent::Incoming { contact, terms, weaker, .. } => {
                 if matches!(self.aim, Aim::Answer { auto: true, .. }) {
                     // Less than the contact's policy asks for takes a yes, and nobody is there to say it.
-                    let taken = !weaker;
-                    wishes.push(if taken { Wish::Answer(contact.clone()) } else { Wish::Decline(contact.clone()) });
-                    if !taken {
+                    if *weaker {
+                        declined = Some(contact.clone());
                         let text = format!(
                             "declined without asking: {} is less than the policy for {contact} asks for, and nobody is \
                              there to say yes",
                             words::protection(terms.suite)
                         );
                         more = Some(CallEvent::Warning { contact: Some(contact.clone()), text });
+                    } else {
+                        wishes.push(Wish::Answer(contact.clone()));
                     }
                 }
             }
             CallEvent::Answered { contact, .. } => {
+                if ours(contact) {
+                    self.step = Step::Called;
+                }
                 if let Some(duration) = self.duration {
                     self.until.entry(contact.clone()).or_insert_with(|| Instant::now() + duration);
                 }
@@ -364,7 +384,8 @@ impl Telephone {
             CallEvent::Ended { contact, reason, lasted_s, received, .. } => {
                 self.until.remove(contact);
                 let status = status(*reason, lasted_s.map(|_talked| received.unwrap_or(0)));
-                if ours(contact) {
+                // A call of the contact's that came to nothing before ours was made is not what this is about.
+                if ours(contact) && (self.step == Step::Called || lasted_s.is_some()) {
                     self.outcome = Some(status);
                     more = lasted_s.and_then(|_talked| self.echo_heard(contact));
                 }
@@ -386,6 +407,9 @@ impl Telephone {
         if self.stage.model.calls.is_empty() {
             // Whoever talked in this call must not still be talking when the next one is taken.
             self.stop_talking().await?;
+        }
+        if let Some(contact) = declined {
+            self.line.decline_weaker(contact).await?;
         }
         Ok(())
     }

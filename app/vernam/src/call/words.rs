@@ -67,7 +67,27 @@ impl Ending<'_> {
             HangUpReason::KeyUsedUp => "the one-time pad is used up".to_owned(),
             HangUpReason::Failed => "the sound could not go on".to_owned(),
             HangUpReason::Lost => "the connection was lost and did not come back".to_owned(),
+            HangUpReason::Weaker if by_contact => format!(
+                "{contact} takes no call that protects less than a one-time pad without saying yes, and nobody was there to \
+                 say it"
+            ),
+            HangUpReason::Weaker => "it would have protected less than you asked for".to_owned(),
+            HangUpReason::StartedAnew => format!("{contact}'s telephone was started anew"),
         }
+    }
+}
+
+/// Why a call could not be made, for programs and the history: the contact was not reached.
+pub const NOT_REACHED: &str = "not_reached";
+/// The same: there was no key for it.
+pub const NO_KEY: &str = "no_key";
+
+/// Why a call could not be made, for people; `None` if `reason` is something else.
+pub fn unmade(reason: &str) -> Option<&'static str> {
+    match reason {
+        NOT_REACHED => Some("not reached"),
+        NO_KEY => Some("not made, for want of key"),
+        _ => None,
     }
 }
 
@@ -82,6 +102,8 @@ pub fn reason_name(reason: HangUpReason) -> &'static str {
         HangUpReason::Failed => "failed",
         HangUpReason::NotDisturbed => "not_disturbed",
         HangUpReason::Lost => "lost",
+        HangUpReason::Weaker => "weaker",
+        HangUpReason::StartedAnew => "started_anew",
     }
 }
 

@@ -74,7 +74,8 @@ pub(super) fn line(call: &PastCall) -> String {
     let lasted = call.lasted_s.and_then(|lasted| Duration::try_from_secs_f64(lasted).ok());
     let lasted = lasted.map_or_else(|| "-".to_owned(), words::clock);
     let known = HangUpReason::ALL.into_iter().find(|reason| words::reason_name(*reason) == call.reason);
-    let why = known.map_or_else(|| call.reason.clone(), |reason| ending(call, reason).words());
+    let other = || words::unmade(&call.reason).unwrap_or(&call.reason).to_owned();
+    let why = known.map_or_else(other, |reason| ending(call, reason).words());
     let mut line = format!("{when} UTC  {way:<6} {:<20} {lasted:>8}  {}: {why}", call.contact, call.suites.join(", "));
     if let Some(quality) = &call.quality {
         let all = quality.received + quality.lost;
@@ -140,5 +141,9 @@ mod tests {
         assert!(line(&missed).ends_with(": you did not answer"), "{}", line(&missed));
         let undisturbed = PastCall { reason: "not_disturbed".to_owned(), by_contact: false, ..missed };
         assert!(line(&undisturbed).ends_with(": you did not want to be disturbed"), "{}", line(&undisturbed));
+        for (reason, says) in [(words::NOT_REACHED, "not reached"), (words::NO_KEY, "for want of key")] {
+            let unmade = PastCall { ours: true, suites: Vec::new(), reason: reason.to_owned(), ..undisturbed.clone() };
+            assert!(line(&unmade).ends_with(says) && line(&unmade).contains(" to "), "{}", line(&unmade));
+        }
     }
 }

@@ -136,6 +136,20 @@ fn happen(world: &mut World, i: usize, j: usize, act: Act) {
     world.input(i, input);
 }
 
+/// What may happen around two calls that cross: nothing that any person wants, and nothing that takes long.
+fn around() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        8 => (1_u8..3).prop_map(Act::Deliver),
+        1 => Just(Act::DeliverAll),
+        1 => Just(Act::Pass(0)),
+        1 => Just(Act::Pass(1)),
+        1 => Just(Act::Lose),
+        2 => Just(Act::Back),
+        1 => Just(Act::NewSession),
+        2 => Just(Act::Establish),
+    ]
+}
+
 fn run(people: usize, max_calls: usize, steps: Vec<(usize, usize, Act)>) -> World {
     let mut world = World::new(people, max_calls);
     for (i, j, act) in steps {
@@ -152,6 +166,48 @@ proptest! {
     #[test]
     fn two_telephones_agree(steps in prop::collection::vec(step(2), 1..90)) {
         run(2, 4, steps);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(12_000))]
+
+    /// Two who call each other at about the same time talk, whatever crosses; and neither with less than asked for.
+    #[test]
+    fn two_who_call_each_other_talk(
+        wishes in [some_terms(), some_terms()],
+        first in 0..2_usize,
+        before in prop::collection::vec((0..2_usize, around()), 0..6),
+        between in prop::collection::vec((0..2_usize, around()), 0..12),
+        after in prop::collection::vec((0..2_usize, around()), 0..12),
+    ) {
+        let mut world = World::new(2, 4);
+        let all = |world: &mut World, acts: Vec<(usize, Act)>| {
+            for (i, act) in acts {
+                happen(world, i, 1 - i, act);
+            }
+        };
+        all(&mut world, before);
+        happen(&mut world, first, 1 - first, Act::Call(wishes[first]));
+        all(&mut world, between);
+        happen(&mut world, 1 - first, first, Act::Call(wishes[1 - first]));
+        all(&mut world, after);
+        // Who could not call or be called at all, for want of a connection, did not.
+        let for_want = ["is not connected", "is away", "not in a way that is allowed"];
+        let refused = world.told.iter().any(|(.., event)| {
+            matches!(event, PhoneEvent::Refused { why } if for_want.iter().any(|words| why.contains(words)))
+        });
+        // One of two who want different protection may have to be asked.
+        let [one, other] = wishes.map(|wish| wish.suite);
+        let asks = terms::weaker(one, other) || terms::weaker(other, one);
+        if !refused && !asks {
+            world.settle();
+            for (i, wish) in wishes.iter().enumerate() {
+                let view = world.view(i, 1 - i).expect("a call");
+                prop_assert_eq!(view.state, CallState::Active);
+                prop_assert!(!terms::weaker(view.terms.suite, wish.suite));
+            }
+        }
     }
 }
 

@@ -168,6 +168,114 @@ fn when_both_ring_nobody_gets_less_protection_than_asked_for_unasked() {
 }
 
 #[test]
+fn who_calls_somebody_that_is_just_ringing_takes_that_call() {
+    for (caller, called) in [(ALICE, BOB), (BOB, ALICE)] {
+        let mut world = World::new(2, 4);
+        call(&mut world, caller, called, otp());
+        world.deliver_all();
+        call(&mut world, called, caller, terms(Suite::Otp, 12_000));
+        world.deliver_all();
+        for (i, j) in [(ALICE, BOB), (BOB, ALICE)] {
+            let view = world.view(i, j).unwrap();
+            assert_eq!((view.state, view.terms, view.ours), (CallState::Active, otp(), i == caller));
+        }
+        world.settle();
+        hang_up(&mut world, called, caller);
+        assert_eq!(world.notes.len(), 2, "one call");
+    }
+}
+
+#[test]
+fn who_calls_somebody_that_rings_with_less_protection_is_asked_and_never_given_less() {
+    let mut world = rings(2, aes());
+    call(&mut world, BOB, ALICE, otp());
+    world.deliver_all();
+    assert_eq!(
+        (world.state(BOB, ALICE), world.state(ALICE, BOB)),
+        (Some(CallState::Incoming), Some(CallState::Ringing))
+    );
+    assert_eq!(last_told(&world, BOB), Some(&PhoneEvent::Incoming { terms: aes(), waiting: false }));
+    answer(&mut world, BOB, ALICE);
+    assert_eq!(world.state(ALICE, BOB), Some(CallState::Active));
+    // More than was asked for is no question.
+    let mut world = rings(2, otp());
+    call(&mut world, BOB, ALICE, aes());
+    assert_eq!(world.view(BOB, ALICE).unwrap().terms, otp());
+    assert_eq!(world.state(BOB, ALICE), Some(CallState::Active));
+}
+
+#[test]
+fn a_contact_that_was_started_anew_rings_and_is_not_in_the_old_call() {
+    for taken in [true, false] {
+        let mut world = rings(2, otp());
+        if taken {
+            answer(&mut world, BOB, ALICE);
+        }
+        world.lose(BOB, ALICE);
+        world.phones[ALICE] = Phone::new(settings("alice", 4));
+        world.forget(ALICE);
+        reconnect(&mut world, ALICE, BOB);
+        assert_eq!(world.state(BOB, ALICE), Some(CallState::Reconnecting));
+        call(&mut world, ALICE, BOB, otp());
+        world.deliver_all();
+        let old = last_note(&world, BOB);
+        assert_eq!((old.reason, old.answered.is_some()), (HangUpReason::StartedAnew, taken));
+        assert_eq!((world.state(BOB, ALICE), world.tones[BOB]), (Some(CallState::Incoming), Some(Tone::Ring)));
+        assert_eq!(world.state(ALICE, BOB), Some(CallState::Ringing));
+        answer(&mut world, BOB, ALICE);
+        assert_eq!(world.state(ALICE, BOB), Some(CallState::Active));
+        world.settle();
+    }
+}
+
+#[test]
+fn a_caller_that_forgot_the_call_and_is_called_back_by_its_number_rings_too() {
+    let mut world = talks(2, otp());
+    world.lose(ALICE, BOB);
+    world.phones[BOB] = Phone::new(settings("bob", 4));
+    world.forget(BOB);
+    reconnect(&mut world, ALICE, BOB);
+    call(&mut world, BOB, ALICE, otp());
+    world.deliver_all();
+    assert_eq!(
+        (world.state(ALICE, BOB), world.state(BOB, ALICE)),
+        (Some(CallState::Incoming), Some(CallState::Ringing))
+    );
+    world.settle();
+}
+
+#[test]
+fn a_call_that_nobody_had_heard_of_being_taken_goes_on_and_rings_no_more() {
+    // Bob's answer is lost with the conversation: Alice rings again, by the number for that.
+    let mut world = rings(2, otp());
+    world.input(BOB, Input::Answer { contact: name(ALICE) });
+    reconnect(&mut world, ALICE, BOB);
+    assert_eq!((world.state(ALICE, BOB), world.state(BOB, ALICE)), (Some(CallState::Active), Some(CallState::Active)));
+    assert!(world.notes.is_empty(), "the same call");
+    world.settle();
+}
+
+#[test]
+fn who_hangs_up_just_after_the_contact_did_is_told_nothing() {
+    let mut world = talks(2, otp());
+    hang_up(&mut world, ALICE, BOB);
+    world.input(BOB, Input::HangUp { contact: name(ALICE), reason: HangUpReason::HungUp });
+    assert_eq!(last_end(&world, BOB), Some((HangUpReason::HungUp, true)));
+    world.pass(secs(2));
+    world.input(BOB, Input::HangUp { contact: name(ALICE), reason: HangUpReason::HungUp });
+    assert!(matches!(last_told(&world, BOB), Some(PhoneEvent::Refused { .. })));
+}
+
+#[test]
+fn a_call_that_is_declined_as_too_weak_says_so_and_is_a_missed_one() {
+    let mut world = rings(2, aes());
+    world.input(BOB, Input::HangUp { contact: name(ALICE), reason: HangUpReason::Weaker });
+    world.deliver_all();
+    assert_eq!(last_end(&world, ALICE), Some((HangUpReason::Weaker, true)));
+    assert_eq!((world.tones[ALICE], last_note(&world, BOB).answered), (Some(Tone::Busy), None));
+}
+
+#[test]
 fn a_second_call_waits_and_taking_it_holds_the_first() {
     let mut world = talks(3, otp());
     call(&mut world, CAROL, BOB, aes());

@@ -38,6 +38,8 @@ struct Side {
 struct Ghost {
     /// Wanted the call: made it or took it.
     wants: bool,
+    /// Under which suite the person called, until it answers a call that rings.
+    called_under: Option<Suite>,
     /// Said yes to terms that protect less, since they last changed.
     weaker: bool,
     last_suite: Option<Suite>,
@@ -133,6 +135,14 @@ impl World {
 
     pub(super) fn allow(&mut self, suites: &[Suite]) {
         self.suites = suites.to_vec();
+    }
+
+    /// The client of `i` was started anew: nothing is left of what it and its person did.
+    pub(super) fn forget(&mut self, i: usize) {
+        for (_, side) in self.sides.iter_mut().filter(|((own, _), _)| *own == i) {
+            (side.at, side.up, side.ghost) = (None, false, Ghost::default());
+            side.queue.clear();
+        }
     }
 
     /// A conversation begins to be made; each side learns of it by [`Self::establish`].
@@ -260,8 +270,17 @@ impl World {
         let view = before.iter().find(|view| view.contact == *contact);
         let ghost = &mut self.side(i, j).ghost;
         match input {
-            Input::Call { .. } => ghost.wants |= view.is_none(),
-            Input::Answer { .. } => ghost.wants |= view.is_some_and(|view| view.state == CallState::Incoming),
+            Input::Call { terms, .. } => {
+                let met = view.is_some_and(|view| {
+                    view.state == CallState::Incoming && !terms::weaker(view.terms.suite, terms.suite)
+                });
+                if view.is_none() || met {
+                    (ghost.wants, ghost.called_under) = (true, Some(terms.suite));
+                }
+            }
+            Input::Answer { .. } if view.is_some_and(|view| view.state == CallState::Incoming) => {
+                (ghost.wants, ghost.called_under) = (true, None);
+            }
             Input::Change { terms, .. } => {
                 ghost.weaker |= terms.suite != Suite::Otp;
                 if view.is_some_and(|view| terms::weaker(terms.suite, view.terms.suite)) {
@@ -525,7 +544,8 @@ impl Ghost {
 
     /// Never weaker terms without the person's own word.
     fn goes_under(&mut self, terms: CallTerms) {
-        let lessened = self.last_suite == Some(Suite::Otp) && terms.suite != Suite::Otp;
+        let before = self.last_suite.or(self.called_under);
+        let lessened = before == Some(Suite::Otp) && terms.suite != Suite::Otp;
         assert!(!lessened || self.weaker, "weaker terms without the person's yes");
         if self.last_suite != Some(terms.suite) {
             self.weaker = false;

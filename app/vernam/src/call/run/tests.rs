@@ -244,6 +244,7 @@ async fn a_call_in_which_nobody_was_heard_ends_with_a_status_of_its_own() {
         [(Some(2.0), Some(0), SILENT), (Some(2.0), Some(90), TALKED), (None, None, NOT_TAKEN)]
     {
         let (mut called, _events) = telephone(calls_bob());
+        called.step = Step::Called;
         called.take(over(lasted_s, received)).await.expect("it can be told");
         assert!(called.outcome == Some(status) && called.is_over(), "{received:?}: {:?}", called.outcome);
         let (mut once, _events) = telephone(Aim::Answer { auto: true, once: true, let_record: false });

@@ -368,8 +368,10 @@ fn reason(ended: &[Ended], cancelled: bool) -> EndReason {
         _ if cancelled => EndReason::Cancelled,
         Some(HangUpReason::KeyUsedUp) => EndReason::OutOfKey { who: by },
         Some(HangUpReason::HungUp) => EndReason::HungUp { by },
-        Some(HangUpReason::Declined | HangUpReason::Busy | HangUpReason::NotDisturbed) => EndReason::Declined,
+        Some(HangUpReason::Declined | HangUpReason::Busy | HangUpReason::NotDisturbed | HangUpReason::Weaker) => {
+            EndReason::Declined
+        }
         Some(HangUpReason::NoAnswer) => EndReason::NoAnswer,
-        Some(HangUpReason::Failed | HangUpReason::Lost) | None => EndReason::ConnectionLost,
+        Some(HangUpReason::Failed | HangUpReason::Lost | HangUpReason::StartedAnew) | None => EndReason::ConnectionLost,
     }
 }
