@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use vernam_audio::codec::DecoderEffort;
 use vernam_audio::{CodecSettings, Decision, FrameLength};
+use vernam_files::{Rules, TransferId};
 use vernam_session::{CallTerms, HangUpReason, Suite};
 
 use crate::event::Account;
+use crate::files::IfShort;
 use crate::phone::Transmit;
 
 /// How much of the processor a call's codec may take.
@@ -165,30 +167,55 @@ pub enum Command {
         /// What.
         body: String,
     },
-    /// Offer a file.
-    SendFile {
+    /// Offer files and folders, in one transfer.
+    SendFiles {
         /// To whom.
         contact: String,
+        /// The transfer's name from now on: random, and never used before.
+        transfer: TransferId,
         /// Which.
-        path: PathBuf,
-        /// How it is protected.
+        paths: Vec<PathBuf>,
+        /// How they are protected.
         suite: Suite,
+        /// What to do where the stock cannot cover them under one-time pad.
+        if_short: IfShort,
     },
-    /// Take an offered file.
-    AcceptFile {
+    /// Decide about files that the stock cannot cover ([`Event::FileShort`](crate::Event::FileShort)).
+    DecideFiles {
+        /// To whom they go.
+        contact: String,
+        /// Which.
+        transfer: TransferId,
+        /// What to do.
+        choice: IfShort,
+    },
+    /// Take offered files ([`Event::FileOffered`](crate::Event::FileOffered)). From then on they come by themselves, also
+    /// after the connection was lost or either side was started anew.
+    AcceptFiles {
         /// From whom.
         contact: String,
-        /// The number in [`Event::FileOffered`](crate::Event::FileOffered).
-        transfer: u32,
-        /// Into which folder.
+        /// Which.
+        transfer: TransferId,
+        /// Into which folder. What is in it is never touched.
         folder: PathBuf,
+        /// How names are made safe.
+        names: Rules,
     },
-    /// Do not take an offered file.
-    DeclineFile {
-        /// From whom.
+    /// Let a transfer rest, either way, or go on. Going on also tries again what waits for a person.
+    PauseFiles {
+        /// With whom.
         contact: String,
-        /// The number in [`Event::FileOffered`](crate::Event::FileOffered).
-        transfer: u32,
+        /// Which.
+        transfer: TransferId,
+        /// Whether to pause.
+        on: bool,
+    },
+    /// Do not take offered files, or end a transfer, either way. What came of it is removed.
+    CancelFiles {
+        /// With whom.
+        contact: String,
+        /// Which.
+        transfer: TransferId,
     },
     /// Fill the outbound stock up to another mark from now on. What is there already stays.
     SetMark {
@@ -244,9 +271,11 @@ impl Command {
             | Self::Record { contact, .. }
             | Self::AnswerRecord { contact, .. }
             | Self::SendText { contact, .. }
-            | Self::SendFile { contact, .. }
-            | Self::AcceptFile { contact, .. }
-            | Self::DeclineFile { contact, .. }
+            | Self::SendFiles { contact, .. }
+            | Self::DecideFiles { contact, .. }
+            | Self::AcceptFiles { contact, .. }
+            | Self::PauseFiles { contact, .. }
+            | Self::CancelFiles { contact, .. }
             | Self::SetMark { contact, .. }
             | Self::Account { contact, .. }
             | Self::Disconnect { contact } => Some(contact),

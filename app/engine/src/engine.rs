@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -20,11 +21,12 @@ use crate::limits::{
     CLOSING, COMMAND_PATIENCE, COMMANDS, CONNECTED_ANEW, CROSSING, DONE, EVENTS, FILES_LANE_PAUSE, GOODBYE,
     HANDSHAKE_DOUBLINGS, HANDSHAKE_PAUSE, ORDERS, PHONE_NOTES, PROBE, PROBES, ROUTE_PAUSE,
 };
+use crate::peer::transfers::Transfers;
 use crate::peer::{self, Channels, News, Order, Outcome, PeerNote, PeerNotes, Shared};
 use crate::phone::Policy;
 use crate::source::KeySource;
 use crate::stocks::{OpenStocks, Stocks};
-use crate::switchboard::{Line, MediaNotice, Switchboard};
+use crate::switchboard::{Line, MediaNotice, Redials, Switchboard};
 
 /// What is agreed for one contact.
 #[derive(Debug, Clone)]
@@ -49,6 +51,9 @@ pub struct EngineConfig {
     pub stocks: OpenStocks,
     /// Who may talk to us, by name (SAE ID).
     pub contacts: BTreeMap<String, Contact>,
+    /// The folder in which what survives a crash of file transfers is kept, a folder a contact; `None` if there is no such
+    /// place: then files can be neither sent nor received.
+    pub files: Option<PathBuf>,
     /// The start of all times in events and statistics.
     pub epoch: Instant,
 }
@@ -91,6 +96,9 @@ impl Engine {
             routes: BTreeMap::new(),
             route_due: None,
             stocks: config.stocks,
+            files: config.files,
+            transfers: BTreeMap::new(),
+            redials: Redials::default(),
             contacts: config.contacts,
             peers: BTreeMap::new(),
             waiting: BTreeMap::new(),
@@ -131,6 +139,11 @@ struct Running {
     endpoint: Endpoint,
     shared: Arc<Shared>,
     stocks: OpenStocks,
+    files: Option<PathBuf>,
+    /// What earlier conversations left unfinished, where none is under way.
+    transfers: BTreeMap<String, Transfers>,
+    /// Contacts that files wait for.
+    redials: Redials,
     contacts: BTreeMap<String, Contact>,
     /// The telephone and its calls.
     switchboard: Switchboard,
@@ -236,7 +249,11 @@ impl Running {
                         self.begin_or_replace(started).await;
                     }
                 }
-                Some((contact, outcome)) = ends.recv() => {
+                Some((contact, mut outcome)) = ends.recv() => {
+                    if let Some(left) = outcome.transfers.take() {
+                        self.redials.set(&contact, outcome.lost && left.are_under_way());
+                        self.transfers.insert(contact.clone(), left);
+                    }
                     // What it still said comes before its end.
                     while let Ok((contact, line, note)) = said.try_recv() {
                         self.switchboard.peer_note(&contact, line, note).await;
@@ -339,6 +356,7 @@ impl Running {
             Err(error) if again => {
                 tracing::info!(%contact, %error, "not reached yet");
                 self.switchboard.redials.failed(&contact, Instant::now());
+                self.redials.failed(&contact, Instant::now());
             }
             Err(error) => {
                 self.crossed.remove(&contact);
@@ -361,10 +379,11 @@ impl Running {
 
     /// When [`Self::time`] has something to do.
     fn wake(&self) -> Option<Instant> {
-        let deadlines = [self.switchboard.deadline(), self.switchboard.redials.deadline(), self.route_due];
+        let redials = [self.switchboard.redials.deadline(), self.redials.deadline()];
+        let deadlines = [self.switchboard.deadline(), self.route_due].into_iter().chain(redials);
         let route = (self.route_due.is_none() && self.switchboard.is_talking()).then(Instant::now);
         let crossed = self.crossed.values().map(|(until, _)| *until).min();
-        deadlines.into_iter().chain([route, crossed]).flatten().min()
+        deadlines.chain([route, crossed]).flatten().min()
     }
 
     async fn time(&mut self) {
@@ -377,13 +396,18 @@ impl Running {
                 self.redial(contact, addr, longest);
             }
         }
+        for (contact, addr, longest) in self.redials.due(now) {
+            if !self.peers.contains_key(&contact) {
+                self.redial(contact, addr, longest);
+            }
+        }
         if self.route_due.is_none_or(|due| due <= now) {
             self.watch_routes();
             self.route_due = self.switchboard.is_talking().then(|| now + ROUTE_PAUSE);
         }
     }
 
-    /// Tries to reach a contact again that a call waits for.
+    /// Tries to reach a contact again that a call or files wait for.
     fn redial(&mut self, contact: String, addr: SocketAddr, longest: Duration) {
         if !self.dialling.insert(contact.clone()) {
             return;
@@ -429,7 +453,7 @@ impl Running {
                             () = lanes.closed() => lane.close(0, "done"),
                         }
                     }
-                    Err(error) => tracing::warn!(%error, "no second connection: files cannot be sent"),
+                    Err(error) => tracing::debug!(%error, "no second connection yet: files wait"),
                 }
                 tokio::select! {
                     () = sleep(FILES_LANE_PAUSE) => {}
@@ -528,15 +552,19 @@ impl Running {
         let (sender, stock) = (self.notes.clone(), [Arc::clone(&usable), Arc::clone(&inbound)]);
         let notes = PeerNotes { line, sender, usable, inbound };
         self.switchboard.redials.reached(&contact, dialled);
+        self.redials.reached(&contact, dialled);
+        self.redials.set(&contact, false);
         self.switchboard.set_policy(&contact, settings.policy, settings.adapts).await;
         self.switchboard.connected(&contact, Line::new(line, role, orders.clone(), connection.clone(), stock));
         let (lanes, lane_receiver) = mpsc::channel(2);
         let (shared, ended, name) = (Arc::clone(&self.shared), self.ended.clone(), contact.clone());
+        let left = self.transfers.remove(&contact);
+        let transfers = left.unwrap_or_else(|| Transfers::of(self.files.as_deref(), &contact));
         let handle = connection.clone();
         let established = Arc::new(AtomicBool::new(false));
         let proved = Arc::clone(&established);
         let task = tokio::spawn(async move {
-            let channels = Channels { orders: receiver, notes, lanes: lane_receiver, proved };
+            let channels = Channels { orders: receiver, notes, lanes: lane_receiver, proved, transfers };
             let outcome = peer::run(shared, settings, role, connection, stocks, channels).await;
             let _gone = ended.send((name, outcome)).await;
         });

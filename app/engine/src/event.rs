@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use vernam_audio::PlayoutStats;
+use vernam_files::TransferId;
 use vernam_session::{CallTerms, Refusal, Suite};
 use vernam_store::StockStatus;
 
+use crate::files::{FileDone, FileError, FileStatus, IfShort, OfferedFiles, PreparedFiles, Shortage};
 use crate::phone::{CallRecord, Carried, PhoneEvent, Tone};
 use crate::source::LinkHealth;
 
@@ -67,6 +68,8 @@ pub enum Event {
         inbound: StockStatus,
         /// Outbound bytes that both sides hold.
         usable: u64,
+        /// Those of them that are reserved for files on their way.
+        reserved: u64,
         /// The mark up to which the outbound stock is filled, bytes.
         mark: u64,
     },
@@ -135,42 +138,71 @@ pub enum Event {
         /// Our number for it.
         id: u64,
     },
-    /// A contact offers a file.
+    /// Files of ours were looked at and are about to be offered, with what they cost.
+    FilePrepared {
+        /// To whom.
+        contact: String,
+        /// Which transfer.
+        transfer: TransferId,
+        /// What they are.
+        files: Box<PreparedFiles>,
+    },
+    /// The stock cannot cover files of ours under one-time pad. Nothing of them was sent.
+    FileShort {
+        /// To whom.
+        contact: String,
+        /// Which transfer.
+        transfer: TransferId,
+        /// By how much, and what can be done.
+        shortage: Shortage,
+        /// What is done about it.
+        choice: IfShort,
+    },
+    /// A contact offers files. It is told once, also where the connection is lost before the answer.
     FileOffered {
         /// Who.
         contact: String,
-        /// The number to answer with.
-        transfer: u32,
-        /// Its name, already safe to show and to use.
-        name: String,
-        /// Bytes.
-        size: u64,
-        /// How it will be protected.
-        suite: Suite,
+        /// Which transfer.
+        transfer: TransferId,
+        /// What they are.
+        offer: Box<OfferedFiles>,
+    },
+    /// Where a transfer stands.
+    FileStatus {
+        /// With whom.
+        contact: String,
+        /// Which.
+        transfer: TransferId,
+        /// Whether it is ours.
+        sending: bool,
+        /// Where.
+        status: FileStatus,
     },
     /// How a transfer goes, a few times a second.
     FileProgress {
         /// With whom.
         contact: String,
         /// Which.
-        transfer: u32,
+        transfer: TransferId,
         /// Whether it is ours.
         sending: bool,
-        /// Bytes sealed and handed to the network, or opened and written.
+        /// Bytes of files sealed and handed to the network, or opened, checked and written; those of earlier tries too.
         done: u64,
-        /// Bytes.
+        /// Bytes of all files.
         size: u64,
+        /// Bytes a second, of late.
+        rate: u64,
     },
     /// A transfer is over.
     FileEnded {
         /// With whom.
         contact: String,
         /// Which.
-        transfer: u32,
+        transfer: TransferId,
         /// Whether it was ours.
         sending: bool,
-        /// Where it lies and its BLAKE3 hash, or why it failed.
-        result: Result<FileDone, String>,
+        /// Where the files lie, or why there are none.
+        result: Result<FileDone, FileError>,
     },
     /// A record or datagram was refused: forged, repeated, cut short.
     Refused {
@@ -186,19 +218,6 @@ pub enum Event {
         /// What.
         text: String,
     },
-}
-
-/// A transfer that came to its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileDone {
-    /// Where the file lies on this side.
-    pub path: PathBuf,
-    /// BLAKE3 of its bytes.
-    pub hash: [u8; 32],
-    /// Bytes.
-    pub size: u64,
-    /// From the first record to the verified end.
-    pub took: Duration,
 }
 
 /// How a call goes, as this side sees it. Counts are since it was taken.

@@ -27,12 +27,17 @@ mod words;
 
 pub use command::{CallProposal, Command, Effort, Tape, VoiceIo};
 pub use engine::{Contact, Engine, EngineConfig, EngineError};
-pub use event::{Account, CallStats, Event, FileDone, MessageBody};
-pub use files::pad_cost as file_pad_cost;
+pub use event::{Account, CallStats, Event, MessageBody};
+pub use files::{
+    FailedFile, FileDone, FileError, FileStatus, FileTotals, FileWait, IfShort, OfferedFiles, PreparedFiles, Shortage,
+    file_pad_cost,
+};
 pub use pads::PadSource;
+pub use peer::transfers::{forget_files, unfinished_files};
 pub use phone::{
     CallRecord, CallState, CallView, Carried, Input as PhoneInput, Output as PhoneOutput, Phone, PhoneEvent,
     PhoneSettings, Policy, Question, Tone, Transmit,
 };
 pub use source::{KeySource, LinkHealth, Reply, Room, SourceError};
 pub use stocks::{OpenStocks, StockPair};
+pub use vernam_files::{Rules, TransferId, display};

@@ -10,7 +10,7 @@ pub const EVENTS: usize = 1_024;
 pub const INPUTS: usize = 256;
 /// Key blocks that may wait for one flow; one request a flow is under way, so more never come.
 pub const FLOW_KEYS: usize = 4;
-/// Transfers at once, each way.
+/// Transfers of a contact that are not over, each way.
 pub const MAX_TRANSFERS: usize = 16;
 /// Key blocks that are kept for a stream that has not arrived yet.
 pub const MAX_EARLY_BLOCKS: usize = 16;
@@ -52,8 +52,24 @@ pub const HANDSHAKE_DOUBLINGS: u32 = 6;
 pub const LANE_CANDIDATES: usize = 2;
 /// Records that may wait for a control stream that the other side does not read.
 pub const CONTROL_RECORDS: usize = 512;
-/// How long a transfer may stand still: accepted and not begun, stalled, or sent and not confirmed.
-pub const TRANSFER_PATIENCE: Duration = Duration::from_mins(1);
+/// Before a transfer that went wrong is tried again; doubles each time that nothing more comes of it.
+pub const TRANSFER_PAUSE: Duration = Duration::from_millis(500);
+/// Doublings of that time.
+pub const TRANSFER_DOUBLINGS: u32 = 6;
+/// How often it is looked whether a full disk has room again.
+pub const ROOM_PAUSE: Duration = Duration::from_secs(2);
+/// How long the end of a conversation waits until what came is flushed to the disk.
+pub const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
+/// Messages about files that a contact may say at once.
+pub const FILE_MESSAGES: u32 = 256;
+/// One more such message every so often. Whoever says more is hung up on.
+pub const FILE_MESSAGE_PAUSE: Duration = Duration::from_millis(50);
+/// Bytes of lists of names that are held for offers that nobody has answered yet, all together.
+pub const MAX_OPEN_LISTS: u64 = 128 << 20;
+/// Names of files that did not come, of which each is told.
+pub const MAX_FAILURES_TOLD: usize = 100;
+/// Pieces of files, of 64 KiB at most, between the disk's thread and the flow's task.
+pub const FILE_PIECES: usize = 8;
 /// Before the files' connection is dialled again.
 pub const FILES_LANE_PAUSE: Duration = Duration::from_secs(1);
 /// How often gauges are reported, stock is filled and old keys are replaced.

@@ -4,8 +4,9 @@ mod calls;
 mod fill;
 mod key;
 mod lanes;
+mod outcome;
 mod texts;
-mod transfers;
+pub(crate) mod transfers;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
-use vernam_key::{Inbound, Material, Outbound};
-use vernam_quic::{Connection, Lane, QuicError, RecvStream, SendStream};
+use vernam_key::{Inbound, Material, Outbound, Purpose};
+use vernam_quic::{Connection, Lane, RecvStream, SendStream};
 use vernam_session::limits::STREAM_HEADER_LEN;
 use vernam_session::{
     CallTerms, Config, Exporter, FlowId, KeyBlock, Message, NoKey, Output, Refusal, Role, Session, StreamHeader, Suite,
@@ -26,14 +27,15 @@ use vernam_store::StockKey;
 use self::calls::Voices;
 use self::fill::Fill;
 use self::lanes::Lanes;
+pub(crate) use self::outcome::{News, Outcome};
 use self::texts::Texts;
-use self::transfers::Transfers;
+use self::transfers::{FileInput, Transfers};
 use crate::command::Command;
 use crate::engine::Contact;
-use crate::event::{Account, Event, FileDone};
+use crate::event::{Account, Event};
 use crate::limits::{
-    CONNECTED_ANEW, CONTROL_RECORDS, CROSSING, DONE, FAILED, FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, LAST_WORDS,
-    LATE_KEYS, MAX_EARLY_BLOCKS, NO_KEY, ORDERS, TICK,
+    CONTROL_RECORDS, DONE, FAILED, FLOW_KEYS, HANDSHAKE_TIMEOUT, INPUTS, LAST_WORDS, LATE_KEYS, MAX_EARLY_BLOCKS,
+    NO_KEY, ORDERS, TICK,
 };
 use crate::media::MediaInput;
 use crate::records::FlowKey;
@@ -68,10 +70,8 @@ pub(crate) enum Input {
     TextUnsent(String),
     /// A text flow failed.
     TextFailed(String),
-    /// How a transfer goes.
-    FileProgress { transfer: u32, sending: bool, done: u64, size: u64 },
-    /// A transfer is over.
-    FileEnded { transfer: u32, sending: bool, result: Result<FileDone, String> },
+    /// Something about files on their way.
+    Files(FileInput),
 }
 
 /// What a conversation is told to do.
@@ -179,59 +179,8 @@ pub(crate) struct Channels {
     pub(crate) lanes: mpsc::Receiver<Connection>,
     /// Set once the contact has proved that it holds the key.
     pub(crate) proved: Arc<AtomicBool>,
-}
-
-/// What came of a conversation.
-pub(crate) struct Outcome {
-    /// Whether the contact ever proved that it holds the key.
-    pub(crate) established: bool,
-    /// Why it ended; `None` is a proper end.
-    pub(crate) why: Option<String>,
-    /// Whether the network took it, so that it may come back.
-    pub(crate) lost: bool,
-    /// Whether the contact ended it because another connection with us takes its place.
-    pub(crate) replaced_there: bool,
-}
-
-/// Whether the end of a conversation is to be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum News {
-    Now,
-    /// Unless another conversation begins within [`CROSSING`](crate::limits::CROSSING).
-    Later,
-    Never,
-}
-
-impl Outcome {
-    /// Whether calls wait for another conversation. Whoever could prove no key just now may have some soon; and where
-    /// another connection waits, `replaced`, it goes on there.
-    pub(crate) fn may_come_back(&self, replaced: bool) -> bool {
-        self.lost || replaced || !self.established
-    }
-
-    /// Whether it is to be told; `lasted` is how long the conversation was there. Of two connections that were made at
-    /// once, the end of one is no news, and the end of the one may come before the beginning of the other.
-    pub(crate) fn news(&self, replaced: bool, lasted: Duration) -> News {
-        let crossed = self.replaced_there && (!self.established || lasted < CROSSING);
-        match (crossed, replaced) {
-            (true, true) => News::Never,
-            (true, false) => News::Later,
-            (false, true) if !self.established => News::Never,
-            (false, _) => News::Now,
-        }
-    }
-
-    /// What became of a conversation over `connection`, which has ended.
-    fn of(connection: &Connection, established: bool, why: Option<String>) -> Self {
-        let error = connection.close_reason();
-        let code = error.as_ref().and_then(close_code);
-        Self {
-            established,
-            why,
-            lost: error.as_ref().is_some_and(is_lost),
-            replaced_there: code == Some(CONNECTED_ANEW),
-        }
-    }
+    /// What earlier conversations left unfinished.
+    pub(crate) transfers: Transfers,
 }
 
 /// Starts a conversation over `connection` and runs it to its end.
@@ -243,7 +192,7 @@ pub(crate) async fn run(
     stocks: Stocks,
     channels: Channels,
 ) -> Outcome {
-    let Channels { mut orders, notes, mut lanes, proved } = channels;
+    let Channels { mut orders, notes, mut lanes, proved, transfers } = channels;
     let contact: Arc<str> = connection.peer_name().into();
     let (inputs, mut received) = mpsc::channel(INPUTS);
     let mut early = Vec::new();
@@ -270,7 +219,7 @@ pub(crate) async fn run(
                 Some(NotStarted { told, .. }) => connection.close(NO_KEY, told),
                 None => connection.close(DONE, "done"),
             }
-            return outcome;
+            return Outcome { transfers: Some(transfers), ..outcome };
         }
     };
     let listening = tokio::spawn(listen(connection.clone(), inputs.clone()));
@@ -294,7 +243,7 @@ pub(crate) async fn run(
         notes,
         fill: Fill::default(),
         texts: Texts::default(),
-        transfers: Transfers::default(),
+        transfers,
         closed: None,
         said_bye: false,
         no_handshake_key: false,
@@ -320,7 +269,8 @@ pub(crate) async fn run(
             let (connection, established) = (peer.connection.clone(), peer.is_proved());
             // As the contact or the network ended it: what follows is our own close.
             let outcome = Outcome::of(&connection, established, None);
-            return Outcome { why: peer.end(end, received).await, ..outcome };
+            let (why, transfers) = peer.end(end, received).await;
+            return Outcome { why, transfers: Some(transfers), ..outcome };
         }
         tokio::select! {
             biased;
@@ -339,22 +289,6 @@ pub(crate) async fn run(
         if !peer.is_proved() && peer.closed.is_none() && began.elapsed() > HANDSHAKE_TIMEOUT {
             peer.closed = Some(End::badly("the other side did not confirm its key in time"));
         }
-    }
-}
-
-/// Whether the network took a connection, or the contact replaced it: then the conversation may come back.
-fn is_lost(error: &QuicError) -> bool {
-    match error {
-        QuicError::TimedOut | QuicError::Forgotten | QuicError::Broken { .. } => true,
-        error => close_code(error) == Some(CONNECTED_ANEW),
-    }
-}
-
-/// The code with which the contact closed a connection, if it did.
-fn close_code(error: &QuicError) -> Option<u32> {
-    match error {
-        QuicError::ClosedByPeer { code, .. } => u32::try_from(*code).ok(),
-        _ => None,
     }
 }
 
@@ -499,9 +433,6 @@ impl Peer {
     async fn command(&mut self, command: Command) {
         match command {
             Command::SendText { body, .. } => self.send_text(body).await,
-            Command::SendFile { path, suite, .. } => self.offer_file(path, suite).await,
-            Command::AcceptFile { transfer, folder, .. } => self.accept_file(transfer, folder).await,
-            Command::DeclineFile { transfer, .. } => self.decline_file(transfer),
             Command::SetMark { bytes, .. } => self.settings.outbound_mark = bytes,
             Command::Account { reply, .. } => {
                 let (outbound, inbound) = self.stocks.status();
@@ -511,8 +442,8 @@ impl Peer {
                 let _nobody_waits = reply.send(account);
             }
             Command::Disconnect { .. } => self.say_bye(),
-            // The engine's own business, and the telephone's.
-            _ => {}
+            // About files, or the engine's own business, or the telephone's.
+            other => self.file_command(other).await,
         }
     }
 
@@ -545,12 +476,7 @@ impl Peer {
             }
             Input::TextUnsent(why) => self.warn(format!("a message was not sent: {why}")).await,
             Input::TextFailed(why) => self.warn(format!("text messages stopped: {why}")).await,
-            Input::FileProgress { transfer, sending, done, size } => {
-                let contact = self.name();
-                let event = Event::FileProgress { contact, transfer, sending, done, size };
-                let _missed = self.shared.events.try_send(event);
-            }
-            Input::FileEnded { transfer, sending, result } => self.file_ended(transfer, sending, result).await,
+            Input::Files(input) => self.file_input(input).await,
         }
     }
 
@@ -619,6 +545,7 @@ impl Peer {
             let suites = self.session.allowed().to_vec();
             self.note(PeerNote::Established { suites, verification }).await;
         }
+        self.begin_transfers().await;
     }
 
     /// Tells the telephone.
@@ -628,16 +555,12 @@ impl Peer {
 
     async fn message(&mut self, message: Message) {
         match message {
-            Message::FileOffer { transfer, terms } => self.file_offered(transfer, terms).await,
-            Message::FileAccept { transfer } => self.file_accepted(transfer),
-            Message::FileDecline { transfer } => self.file_declined(transfer).await,
-            Message::FileSent { transfer, hash } => self.file_sent(transfer, hash),
-            Message::FileStored { transfer, whole } => self.file_stored(transfer, whole).await,
             Message::FilesLane { id } => self.lane_named(id),
             Message::FilesLaneReady { id } => self.lane_ready(id),
             Message::TextDelivered { id } => {
                 self.tell(Event::TextDelivered { contact: self.name(), id }).await;
             }
+            about if about.is_about_files() => self.file_message(about).await,
             // The session's own business never comes here.
             other => self.call_message(other).await,
         }
@@ -690,7 +613,8 @@ impl Peer {
             self.voices.key_in(block);
         } else if let Some(route) = self.routes_in.get(&block.flow) {
             let _ended = route.try_send(Ok(block));
-        } else if self.early.len() < MAX_EARLY_BLOCKS {
+        } else if block.flow.purpose != vernam_key::File::CODE && self.early.len() < MAX_EARLY_BLOCKS {
+            // Files wait for an answer of ours, so their way is open before their key; what has none is over.
             self.early.push_back(block);
         }
     }
@@ -705,12 +629,20 @@ impl Peer {
         self.tell_stock();
     }
 
+    /// Bytes of the outbound stock that both sides hold.
+    fn usable_now(&self) -> u64 {
+        let (outbound, _) = self.stocks.status();
+        self.usable.saturating_sub(outbound.cursor).min(outbound.available)
+    }
+
     fn tell_stock(&self) {
         let (outbound, inbound) = self.stocks.status();
         let (contact, usable) = (self.name(), self.usable.saturating_sub(outbound.cursor).min(outbound.available));
-        self.notes.usable.store(usable, Ordering::Relaxed);
+        // What is reserved for files is not there to talk with.
+        let reserved = self.transfers.reserved().min(usable);
+        self.notes.usable.store(usable - reserved, Ordering::Relaxed);
         self.notes.inbound.store(inbound.available, Ordering::Relaxed);
-        let event = Event::Stock { contact, outbound, inbound, usable, mark: self.settings.outbound_mark };
+        let event = Event::Stock { contact, outbound, inbound, usable, reserved, mark: self.settings.outbound_mark };
         let _missed = self.shared.events.try_send(event);
     }
 
@@ -733,7 +665,7 @@ impl Peer {
     ///
     /// The end of a QUIC connection takes what the peer has received and not yet read with it. So whoever said goodbye
     /// waits for the other side to read it and to close.
-    async fn end(mut self, end: End, mut received: mpsc::Receiver<Input>) -> Option<String> {
+    async fn end(mut self, end: End, mut received: mpsc::Receiver<Input>) -> (Option<String>, Transfers) {
         let why = match end {
             End::Properly => None,
             // What ended the connection says more than what broke for want of it.
@@ -763,14 +695,12 @@ impl Peer {
             }
         };
         let _some_are_later = timeout(LATE_KEYS, late).await;
-        why
+        (why, self.transfers)
     }
 
-    /// What comes when the conversation is over: a file that is through is through, whatever ended it, and so is key
-    /// that a source gave.
+    /// What comes when the conversation is over: key that a source gave.
     async fn late(&mut self, input: Input) {
         match input {
-            Input::FileEnded { .. } => self.input(input).await,
             Input::Announced { start, keys } => self.late_announced(start, keys).await,
             Input::Fresh(keys) => self.late_fresh(keys).await,
             _ => {}
@@ -785,35 +715,4 @@ fn takes(last: &mut u32, number: u32, role: Role) -> bool {
         *last = number;
     }
     new
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn outcome(established: bool, lost: bool) -> Outcome {
-        Outcome { established, why: Some("a reason".to_owned()), lost, replaced_there: false }
-    }
-
-    #[test]
-    fn a_connection_that_proved_no_key_does_not_end_the_call_that_waits_for_one() {
-        assert!(outcome(false, false).may_come_back(false), "its KME may have key again in a moment");
-        assert!(outcome(true, true).may_come_back(false), "the network took it");
-        assert!(outcome(true, false).may_come_back(true), "another one is there already");
-        assert!(!outcome(true, false).may_come_back(false), "it ended for a reason of its own");
-    }
-
-    #[test]
-    fn the_end_of_one_of_two_connections_that_were_made_at_once_is_no_news() {
-        let (soon, late) = (Duration::ZERO, CROSSING);
-        let crossed = |established| Outcome { replaced_there: true, ..outcome(established, true) };
-        assert_eq!(outcome(false, false).news(true, soon), News::Never);
-        assert_eq!(outcome(false, false).news(false, soon), News::Now);
-        assert_eq!(outcome(true, false).news(true, soon), News::Now);
-        assert_eq!(crossed(false).news(true, soon), News::Never);
-        // The other one is on its way.
-        assert_eq!(crossed(false).news(false, late), News::Later);
-        assert_eq!(crossed(true).news(false, soon), News::Later);
-        assert_eq!((crossed(true).news(true, late), crossed(true).news(false, late)), (News::Now, News::Now));
-    }
 }

@@ -261,11 +261,6 @@ impl<P: Purpose> RecordReader<P> {
         }
     }
 
-    /// Whether the flow's last record was opened.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.opener.is_complete()
-    }
-
     async fn report(&self, why: Refusal) -> Result<(), FlowError> {
         self.inputs.send(Input::Refused(why)).await.map_err(|_gone| FlowError::Gone)
     }

@@ -10,13 +10,15 @@ use crate::disk;
 use crate::error::{DeskError, OfferError};
 use crate::incoming::part_name;
 use crate::journal::{Journal, Record, Remembered};
+use crate::limits::MAX_RECEIPTS;
 use crate::manifest::Manifest;
 use crate::name::Rules;
 use crate::offer::Offer;
-use crate::stream::{Hash, TransferId};
+use crate::stream::{Hash, TransferId, u32_at, u64_at};
 
 const JOURNAL: &str = "journal";
 const OFFER: &str = "offer";
+const RECEIPT: &str = "done";
 
 /// The folder. Its files name what is sent and received, so only its owner may look into it.
 #[derive(Clone, Debug)]
@@ -37,6 +39,50 @@ pub struct Part {
     pub bytes: u64,
     /// How many of them are surely on the disk.
     pub there: u64,
+    /// What the application keeps with it.
+    pub note: Note,
+}
+
+/// What the application keeps with an offer or an acceptance; at most [`MAX_NOTE`](crate::limits::MAX_NOTE) bytes.
+pub type Note = Vec<u8>;
+
+/// How a transfer that was offered to us ended, for a sender that did not hear of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// All is in place that came.
+    Placed {
+        /// Files that came whole.
+        files: u32,
+        /// Files that did not.
+        failed: u32,
+        /// Bytes that came.
+        bytes: u64,
+    },
+    /// It is not wanted any more.
+    Cancelled,
+}
+
+impl Receipt {
+    const LEN: usize = 1 + 4 + 4 + 8;
+
+    fn to_bytes(self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        if let Self::Placed { files, failed, bytes } = self {
+            out[0] = 1;
+            out[1..5].copy_from_slice(&files.to_be_bytes());
+            out[5..9].copy_from_slice(&failed.to_be_bytes());
+            out[9..].copy_from_slice(&bytes.to_be_bytes());
+        }
+        out
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        match bytes.first().filter(|_| bytes.len() == Self::LEN)? {
+            0 => Some(Self::Cancelled),
+            1 => Some(Self::Placed { files: u32_at(bytes, 1), failed: u32_at(bytes, 5), bytes: u64_at(bytes, 9) }),
+            _ => None,
+        }
+    }
 }
 
 impl Desk {
@@ -56,10 +102,12 @@ impl Desk {
                     let before = found.manifest.entries().iter().take(found.progress.entry as usize);
                     let there = before.map(crate::Entry::size).sum::<u64>() + found.progress.offset;
                     let bytes = found.manifest.bytes();
-                    parts.push(Part { id, manifest: Some(found.hash), folder: found.folder, bytes, there });
+                    let (manifest, folder, note) = (Some(found.hash), found.folder, found.note);
+                    parts.push(Part { id, manifest, folder, bytes, there, note });
                 }
                 Err(DeskError::Unknown) => {
-                    parts.push(Part { id, manifest: None, folder: PathBuf::new(), bytes: 0, there: 0 });
+                    let (folder, note) = (PathBuf::new(), Note::new());
+                    parts.push(Part { id, manifest: None, folder, bytes: 0, there: 0, note });
                 }
                 Err(error) => return Err(error),
             }
@@ -88,13 +136,35 @@ impl Desk {
         }
     }
 
-    /// Keeps an offer, so that it can be sent on after a crash of ours.
-    pub fn keep_offer(&self, id: TransferId, offer: &Offer) -> Result<(), DeskError> {
-        let (path, aside) = (self.path(id, OFFER), self.path(id, "new"));
+    /// Keeps an offer, so that it can be sent on after a crash of ours. One that was kept before is replaced.
+    pub fn keep_offer(&self, id: TransferId, offer: &Offer, note: &[u8]) -> Result<(), DeskError> {
+        self.keep(id, OFFER, &offer.to_bytes(note))
+    }
+
+    /// Remembers how a transfer that was offered to us ended; the oldest of too many are forgotten.
+    pub fn keep_receipt(&self, id: TransferId, receipt: &Receipt) -> Result<(), DeskError> {
+        self.keep(id, RECEIPT, &receipt.to_bytes())?;
+        let mut kept = self.ids(RECEIPT)?;
+        if kept.len() > MAX_RECEIPTS {
+            kept.sort_by_cached_key(|id| fs::metadata(self.path(*id, RECEIPT)).and_then(|found| found.modified()).ok());
+            let forgotten = kept.len() - MAX_RECEIPTS;
+            kept.iter().take(forgotten).try_for_each(|id| self.remove(&self.path(*id, RECEIPT)))?;
+        }
+        Ok(())
+    }
+
+    /// How a transfer that was offered to us ended, if it did.
+    pub fn receipt(&self, id: TransferId) -> Option<Receipt> {
+        Receipt::from_bytes(&fs::read(self.path(id, RECEIPT)).ok()?)
+    }
+
+    /// Writes a small file of ours, so that there is the old one or the new one, whatever happens.
+    fn keep(&self, id: TransferId, kind: &str, bytes: &[u8]) -> Result<(), DeskError> {
+        let (path, aside) = (self.path(id, kind), self.path(id, "new"));
         let keep = || -> io::Result<()> {
             let _stale = fs::remove_file(&aside);
             let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside)?;
-            file.write_all(&offer.to_bytes())?;
+            file.write_all(bytes)?;
             file.sync_all()?;
             fs::rename(&aside, &path)?;
             File::open(&self.folder)?.sync_all()
@@ -102,8 +172,9 @@ impl Desk {
         keep().map_err(|source| DeskError::Io { doing: "could not write", path: path.clone(), source })
     }
 
-    /// An offer that was kept; its files are the same only if they have the times and sizes that they had.
-    pub fn offer(&self, id: TransferId) -> Result<Offer, OfferError> {
+    /// An offer that was kept, and what was kept with it; its files are the same only if they have the times and sizes
+    /// that they had.
+    pub fn offer(&self, id: TransferId) -> Result<(Offer, Note), OfferError> {
         let path = self.path(id, OFFER);
         let bytes = fs::read(&path).map_err(|source| OfferError::Unreadable { path, source })?;
         Offer::from_bytes(&bytes)
@@ -124,13 +195,14 @@ impl Desk {
         &self,
         id: TransferId,
         rules: Rules,
+        note: &[u8],
         folder: &Path,
         manifest: &Manifest,
     ) -> Result<Journal, DeskError> {
         let path = self.path(id, JOURNAL);
         let mut journal = Journal::create(&path)?;
         let write = |journal: &mut Journal| {
-            journal.append(&Record::Accepted { rules, folder });
+            journal.append(&Record::Accepted { rules, note, folder });
             for piece in manifest.pieces() {
                 journal.append(&Record::Manifest(&piece));
                 journal.write()?;

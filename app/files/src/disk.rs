@@ -125,6 +125,11 @@ pub(crate) struct Space {
     pub(crate) inodes: Option<u64>,
 }
 
+/// Bytes that we may use in the file system of a folder that a person named.
+pub fn free_bytes(folder: &Path) -> io::Result<u64> {
+    Ok(space(open_folder(folder)?)?.available)
+}
+
 pub(crate) fn space(folder: impl AsFd) -> io::Result<Space> {
     let stat = fstatvfs(folder)?;
     let block = stat.f_frsize.max(1);

@@ -137,6 +137,9 @@ pub enum FrameError {
     /// The sender's count of files differs from ours.
     #[error("the sender counts other files than those that came")]
     Count,
+    /// The sender's hash of all ends differs from ours.
+    #[error("the sender ended other files, or otherwise, than what came")]
+    Root,
     /// It goes on after its end.
     #[error("the sender went on after the end")]
     AfterEnd,

@@ -14,7 +14,7 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::io::Errno;
 
 use crate::error::DeskError;
-use crate::limits::{MAX_JOURNAL, MAX_RECORD};
+use crate::limits::{MAX_JOURNAL, MAX_NOTE, MAX_RECORD};
 use crate::manifest::{Manifest, ManifestDecoder};
 use crate::name::Rules;
 use crate::stream::{Failure, Hash, ResumePoint, u32_at};
@@ -35,7 +35,7 @@ const PLACED: u8 = 8;
 #[derive(Debug)]
 pub(crate) enum Record<'a> {
     /// The person said yes: these rules for names, into this folder.
-    Accepted { rules: Rules, folder: &'a Path },
+    Accepted { rules: Rules, note: &'a [u8], folder: &'a Path },
     /// Some of the encoded manifest.
     Manifest(&'a [u8]),
     /// The manifest is complete and has this hash; from here on the acceptance counts.
@@ -55,8 +55,11 @@ pub(crate) enum Record<'a> {
 impl Record<'_> {
     fn body(&self) -> Vec<u8> {
         let (kind, parts): (u8, [&[u8]; 2]) = match self {
-            Self::Accepted { rules, folder } => {
-                (ACCEPTED, [&[u8::from(*rules == Rules::Native)], folder.as_os_str().as_bytes()])
+            Self::Accepted { rules, note, folder } => {
+                let note = &note[..note.len().min(MAX_NOTE)];
+                let len = u8::try_from(note.len()).expect("MAX_NOTE fits a byte");
+                let head = [ACCEPTED, u8::from(*rules == Rules::Native), len];
+                return [head.as_slice(), note, folder.as_os_str().as_bytes()].concat();
             }
             Self::Manifest(piece) => (MANIFEST, [piece, &[]]),
             Self::Sealed(hash) => (SEALED, [&hash.0, &[]]),
@@ -89,6 +92,8 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Remembered {
     pub(crate) rules: Rules,
+    /// What the application keeps with it.
+    pub(crate) note: Vec<u8>,
     pub(crate) folder: PathBuf,
     pub(crate) manifest: Manifest,
     pub(crate) hash: Hash,
@@ -274,9 +279,11 @@ fn replay(file: &File, path: &Path) -> Result<(Reader, Remembered), DeskError> {
         let Some(body) = reader.next().map_err(unreadable())? else { return Err(DeskError::Unknown) };
         let rest = &body[1..];
         match body[0] {
-            ACCEPTED if rest.len() > 1 => {
-                let rules = if rest[0] == 0 { Rules::Portable } else { Rules::Native };
-                accepted = Some((rules, PathBuf::from(OsString::from_vec(rest[1..].to_vec()))));
+            ACCEPTED => {
+                let [rules, note, more @ ..] = rest else { return Err(DeskError::Unknown) };
+                let rules = if *rules == 0 { Rules::Portable } else { Rules::Native };
+                let (note, folder) = more.split_at_checked(usize::from(*note)).ok_or(DeskError::Unknown)?;
+                accepted = Some((rules, note.to_vec(), PathBuf::from(OsString::from_vec(folder.to_vec()))));
             }
             MANIFEST => decoder.push(rest).map_err(|_damaged| DeskError::Unknown)?,
             SEALED => break Hash(rest.try_into().map_err(|_length| DeskError::Unknown)?),
@@ -284,13 +291,14 @@ fn replay(file: &File, path: &Path) -> Result<(Reader, Remembered), DeskError> {
         }
     };
     let manifest = decoder.finish().map_err(|_damaged| DeskError::Unknown)?;
-    let (rules, folder) = accepted.ok_or(DeskError::Unknown)?;
+    let (rules, note, folder) = accepted.ok_or(DeskError::Unknown)?;
     if manifest.hash() != hash {
         return Err(DeskError::Unknown);
     }
     let progress = ResumePoint::start();
     let mut remembered = Remembered {
         rules,
+        note,
         folder,
         manifest,
         hash,
@@ -349,7 +357,7 @@ mod tests {
             manifest.add(0, name.into(), Kind::File { size: 100 }, Time::default(), 0o644).unwrap();
         }
         let mut journal = Journal::create(path).unwrap();
-        journal.append(&Record::Accepted { rules: Rules::Native, folder: Path::new("/somewhere") });
+        journal.append(&Record::Accepted { rules: Rules::Native, note: b"aes", folder: Path::new("/somewhere") });
         manifest.pieces().for_each(|piece| journal.append(&Record::Manifest(&piece)));
         journal.append(&Record::Sealed(manifest.hash()));
         let mut ends = Vec::new();
@@ -380,6 +388,7 @@ mod tests {
             let (mut journal, remembered) = Journal::open(&torn).unwrap();
             assert_eq!(remembered.manifest.hash(), manifest.hash());
             assert_eq!((remembered.rules, remembered.folder.as_path()), (Rules::Native, Path::new("/somewhere")));
+            assert_eq!(remembered.note, b"aes");
             let point = ends.iter().skip(1).filter(|end| len as u64 >= **end).count() as u64 * 10;
             assert_eq!(remembered.progress.offset, point, "{len}");
             // A failure counts with the progress that comes after it.

@@ -31,7 +31,7 @@
 //! assert!(Layout::new(&manifest, Rules::Portable)?.changes().is_empty());
 //! let desk = Desk::open(&to.path().join("desk"))?;
 //! let id = TransferId([7; 16]);
-//! let acceptance = Acceptance { id, folder: to.path().into(), rules: Rules::Portable };
+//! let acceptance = Acceptance { id, folder: to.path().into(), rules: Rules::Portable, note: Vec::new() };
 //! let mut incoming = Incoming::accept(&desk, &acceptance, manifest, Pace::default())?;
 //!
 //! let mut outgoing = Outgoing::new(offer);
@@ -59,7 +59,8 @@ mod offer;
 mod outgoing;
 mod stream;
 
-pub use desk::{Desk, Part};
+pub use desk::{Desk, Note, Part, Receipt};
+pub use disk::free_bytes;
 pub use error::{DeskError, FrameError, IncomingError, ManifestError, OfferError, Refusal, RefusedWhy, ResumeError};
 pub use incoming::{Acceptance, Incoming, Pace, Received};
 pub use layout::{Change, Layout};
@@ -67,4 +68,4 @@ pub use manifest::{Entry, Kind, Manifest, ManifestDecoder, Pieces, Time};
 pub use name::{Rules, display};
 pub use offer::{LeftOut, Offer, SkippedKind};
 pub use outgoing::{Outgoing, Sent};
-pub use stream::{Failure, FileEnd, Hash, ResumePoint, TransferId};
+pub use stream::{Failure, FileEnd, Hash, ResumePoint, TransferId, stream_len};

@@ -23,6 +23,10 @@ pub const MAX_NUMBER: u32 = 10_000;
 pub const MAX_FRAME: usize = 1 << 20;
 /// Least room for a piece of the stream: any frame but content fits it.
 pub const MIN_PIECE: usize = 64;
+/// Bytes that the application may keep with an offer or an acceptance.
+pub const MAX_NOTE: usize = 255;
+/// Transfers whose end is remembered, so that a sender who did not hear of it is told again. The oldest go first.
+pub const MAX_RECEIPTS: usize = 1_000;
 /// Bytes of one record of the journal.
 pub const MAX_RECORD: usize = 64 << 10;
 /// Bytes of a journal that are read: a manifest, a record for each file that failed or got its name, and progress.

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Stat, fstat};
 
 use crate::disk;
 use crate::error::{ManifestError, OfferError};
-use crate::limits::{MAX_ENTRIES, MAX_TOLD};
+use crate::limits::{MAX_ENTRIES, MAX_NOTE, MAX_TOLD};
 use crate::manifest::{Entry, Kind, Manifest, ManifestDecoder};
 use crate::name;
 use crate::stream::u32_at;
@@ -202,8 +202,11 @@ impl Offer {
     }
 
     /// The offer as bytes, to be kept until the transfer is over, so that it survives us.
-    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self, note: &[u8]) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
+        let note = &note[..note.len().min(MAX_NOTE)];
+        out.push(u8::try_from(note.len()).expect("MAX_NOTE fits a byte"));
+        out.extend(note);
         put_texts(&mut out, self.roots.iter().map(|(index, path)| (*index, path.as_os_str())));
         put_texts(&mut out, self.local.iter().map(|(index, name)| (*index, name.as_os_str())));
         self.manifest.pieces().for_each(|piece| out.extend(piece));
@@ -211,13 +214,15 @@ impl Offer {
         out
     }
 
-    /// From the bytes that were kept.
-    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, OfferError> {
+    /// From the bytes that were kept, and the application's own.
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<(Self, Vec<u8>), OfferError> {
         let (body, sum) = bytes.split_last_chunk::<32>().ok_or(OfferError::Damaged)?;
         if blake3::hash(body) != *sum {
             return Err(OfferError::Damaged);
         }
-        let mut rest = body.strip_prefix(MAGIC.as_slice()).ok_or(OfferError::Damaged)?;
+        let (len, rest) =
+            body.strip_prefix(MAGIC.as_slice()).and_then(<[u8]>::split_first).ok_or(OfferError::Damaged)?;
+        let (note, mut rest) = rest.split_at_checked(usize::from(*len)).ok_or(OfferError::Damaged)?;
         let roots = take_texts(&mut rest).ok_or(OfferError::Damaged)?;
         let local = take_texts(&mut rest).ok_or(OfferError::Damaged)?;
         let mut decoder = ManifestDecoder::default();
@@ -225,7 +230,7 @@ impl Offer {
         decoder.push(rest).map_err(damaged)?;
         let manifest = decoder.finish().map_err(damaged)?;
         let roots = roots.into_iter().map(|(index, path)| (index, path.into())).collect();
-        Ok(Self { manifest, roots, local, ..Self::default() })
+        Ok((Self { manifest, roots, local, ..Self::default() }, note.to_vec()))
     }
 }
 
@@ -353,10 +358,11 @@ mod tests {
         assert_eq!((offer.manifest().bytes(), offer.manifest().files(), offer.manifest().folders()), (8, 6, 6));
         assert_eq!(offer.path(10), real.join("b/script"));
 
-        let kept = Offer::from_bytes(&offer.to_bytes()).unwrap();
+        let (kept, note) = Offer::from_bytes(&offer.to_bytes(b"otp")).unwrap();
+        assert_eq!(note, b"otp");
         assert_eq!(kept.manifest().hash(), offer.manifest().hash());
         assert_eq!(kept.path(10), offer.path(10));
-        let mut damaged = offer.to_bytes();
+        let mut damaged = offer.to_bytes(b"otp");
         damaged[40] ^= 1;
         assert!(matches!(Offer::from_bytes(&damaged), Err(OfferError::Damaged)));
     }

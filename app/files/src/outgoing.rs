@@ -12,7 +12,7 @@ use crate::disk::{self, Unhashed};
 use crate::error::ResumeError;
 use crate::limits::{MAX_FRAME, MIN_PIECE};
 use crate::offer::{Offer, Opener};
-use crate::stream::{DATA_HEADER, Failure, FileEnd, Frame, ResumePoint, data_header};
+use crate::stream::{DATA_HEADER, Failure, FileEnd, Frame, ResumePoint, Root, data_header, stream_len};
 
 /// An offer on its way.
 pub struct Outgoing {
@@ -23,8 +23,11 @@ pub struct Outgoing {
     reading: Option<Reading>,
     /// How much of the first file the receiver has, and the hash of it.
     prefix: Option<(u64, blake3::Hasher)>,
+    /// Files that were not begun yet, and their bytes.
+    coming: (u32, u64),
     done: bool,
     sent: Sent,
+    root: Root,
     ended: Vec<FileEnd>,
 }
 
@@ -49,14 +52,18 @@ struct Reading {
 impl Outgoing {
     /// All of it.
     pub fn new(offer: impl Into<Arc<Offer>>) -> Self {
+        let offer = offer.into();
+        let coming = (offer.manifest().files(), offer.manifest().bytes());
         Self {
-            offer: offer.into(),
+            offer,
             opener: Opener::default(),
             at: 0,
             reading: None,
             prefix: None,
+            coming,
             done: false,
             sent: Sent::default(),
+            root: Root::default(),
             ended: Vec::new(),
         }
     }
@@ -75,6 +82,9 @@ impl Outgoing {
             return Err(ResumeError::Place);
         }
         outgoing.at = point.entry;
+        for entry in offer.manifest().entries().iter().take(point.entry as usize).filter(|entry| entry.is_file()) {
+            outgoing.coming = (outgoing.coming.0 - 1, outgoing.coming.1 - entry.size());
+        }
         if point.offset > 0
             && let Ok(mut file) = outgoing.opener.file(offer, point.entry)
         {
@@ -99,6 +109,15 @@ impl Outgoing {
         out.len() > begin
     }
 
+    /// The most that [`Self::read`] will still append in pieces of `max` bytes; what the receiver has of the next file is
+    /// not counted off before it is begun.
+    pub fn left(&self, max: usize) -> u64 {
+        let (files, bytes) = self.coming;
+        let reading = self.reading.as_ref().map_or(0, |reading| reading.left);
+        let files = files + u32::from(self.reading.is_some());
+        if self.done { 0 } else { stream_len(files, bytes + reading, max) }
+    }
+
     /// Files that came to their end since this was asked last.
     pub fn drain_ends(&mut self) -> impl Iterator<Item = FileEnd> + '_ {
         self.ended.drain(..)
@@ -114,12 +133,15 @@ impl Outgoing {
             None => {
                 self.at = self.offer.manifest().file_from(self.at);
                 if self.at == self.offer.manifest().len() {
-                    Frame::Done { sent: self.sent.files, failed: self.sent.failed }.put(out);
+                    let Sent { files: sent, failed, .. } = self.sent;
+                    Frame::Done { sent, failed, root: self.root.hash() }.put(out);
                     self.done = true;
                     return;
                 }
                 let prefix = self.prefix.take();
                 let offset = prefix.as_ref().map_or(0, |(offset, _)| *offset);
+                let size = self.offer.manifest().get(self.at).map_or(0, crate::Entry::size);
+                self.coming = (self.coming.0 - 1, self.coming.1 - size);
                 Frame::Begin { entry: self.at, offset }.put(out);
                 match self.open(prefix) {
                     Ok(reading) => self.reading = Some(reading),
@@ -151,6 +173,7 @@ impl Outgoing {
                 self.sent.failed += 1;
             }
         }
+        self.root.file(self.at, outcome);
         self.ended.push(FileEnd { entry: self.at, outcome });
         self.at += 1;
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::error::FrameError;
-use crate::limits::MAX_FRAME;
+use crate::limits::{MAX_FRAME, MIN_PIECE};
 
 const BEGIN: u8 = 1;
 const DATA: u8 = 2;
@@ -15,16 +15,16 @@ const FAILED: u8 = 4;
 const DONE: u8 = 5;
 /// Bytes before the content in a frame of content.
 pub(crate) const DATA_HEADER: usize = 5;
-/// The longest frame but for content: type and hash.
-const LONGEST: usize = 33;
+/// The longest frame but for content: type, two counts and a hash.
+const LONGEST: usize = 41;
 
 /// A transfer's name, the same on both sides: random, from whoever offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransferId(pub [u8; 16]);
 
 impl TransferId {
-    /// From its 32 hexadecimal digits.
-    pub(crate) fn parse(text: &str) -> Option<Self> {
+    /// From its 32 hexadecimal digits, as it is printed.
+    pub fn parse(text: &str) -> Option<Self> {
         let lower = text.bytes().all(|digit| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit));
         let number = (text.len() == 32 && lower).then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
         Some(Self(number.to_be_bytes()))
@@ -171,8 +171,9 @@ pub(crate) enum Frame<'a> {
     End(Hash),
     /// The file does not come.
     Failed(Failure),
-    /// All files have had their end: so many came whole, so many failed, since the stream began.
-    Done { sent: u32, failed: u32 },
+    /// All files have had their end: so many came whole, so many failed, since the stream began, and what [`Root`] made of
+    /// all ends.
+    Done { sent: u32, failed: u32, root: Hash },
 }
 
 impl Frame<'_> {
@@ -193,12 +194,43 @@ impl Frame<'_> {
                 out.extend(hash.0);
             }
             Self::Failed(failure) => out.extend([FAILED, failure.code()]),
-            Self::Done { sent, failed } => {
+            Self::Done { sent, failed, root } => {
                 out.push(DONE);
                 out.extend(sent.to_be_bytes());
                 out.extend(failed.to_be_bytes());
+                out.extend(root.0);
             }
         }
+    }
+}
+
+/// The most that the rest of a stream has, bytes: so many files, with so many bytes of content, read in pieces of `piece`
+/// bytes. What it costs under one-time pad follows from it, before the first byte.
+pub fn stream_len(files: u32, bytes: u64, piece: usize) -> u64 {
+    /// Begin, End, and the header of the first content.
+    const FILE: u64 = 13 + 33 + DATA_HEADER as u64;
+    let whole = bytes.saturating_add(u64::from(files) * FILE).saturating_add(LONGEST as u64);
+    // A piece is filled up to the least room that a step needs, and breaks at most one frame of content.
+    let pieces = whole.div_ceil((piece.max(2 * MIN_PIECE) - MIN_PIECE - DATA_HEADER) as u64);
+    whole.saturating_add(pieces * DATA_HEADER as u64)
+}
+
+/// One hash of how all files of a stream ended, in their order: BLAKE3 of entry (4 bytes) and 0 and the file's hash, or
+/// entry and why it failed, of each.
+#[derive(Default)]
+pub(crate) struct Root(blake3::Hasher);
+
+impl Root {
+    pub(crate) fn file(&mut self, entry: u32, end: Result<Hash, Failure>) {
+        self.0.update(&entry.to_be_bytes());
+        match end {
+            Ok(hash) => self.0.update(&[0]).update(&hash.0),
+            Err(failure) => self.0.update(&[failure.code()]),
+        };
+    }
+
+    pub(crate) fn hash(&self) -> Hash {
+        self.0.finalize().into()
     }
 }
 
@@ -261,7 +293,7 @@ impl Parser {
             DATA => Ok(Some(DATA_HEADER)),
             END => Ok(Some(33)),
             FAILED => Ok(Some(2)),
-            DONE => Ok(Some(9)),
+            DONE => Ok(Some(LONGEST)),
             other => Err(FrameError::Unknown(other)),
         }
     }
@@ -281,7 +313,7 @@ impl Parser {
             }
             END => Frame::End(Hash(array_at(bytes, 1))),
             FAILED => Frame::Failed(Failure::from_code(bytes[1]).ok_or(FrameError::Unknown(FAILED))?),
-            _ => Frame::Done { sent: u32_at(bytes, 1), failed: u32_at(bytes, 5) },
+            _ => Frame::Done { sent: u32_at(bytes, 1), failed: u32_at(bytes, 5), root: Hash(array_at(bytes, 9)) },
         }))
     }
 }
@@ -299,7 +331,7 @@ mod tests {
         Frame::End(Hash([5; 32])).put(&mut out);
         Frame::Begin { entry: 4, offset: 0 }.put(&mut out);
         Frame::Failed(Failure::Longer).put(&mut out);
-        Frame::Done { sent: 1, failed: 1 }.put(&mut out);
+        Frame::Done { sent: 1, failed: 1, root: Hash([6; 32]) }.put(&mut out);
         out
     }
 

@@ -37,7 +37,7 @@ use anyhow::{Context as _, anyhow, bail};
 use vernam_audio::Speech;
 use vernam_audio::device::{self, HandsetSettings, Ringer};
 use vernam_audio::process::Processing;
-use vernam_engine::StockPair;
+use vernam_engine::{KeySource, OpenStocks, StockPair};
 use vernam_key::SecretBytes;
 use vernam_quic::{Endpoint, QuicError, WireSettings};
 
@@ -160,7 +160,7 @@ fn words(phone: &PhoneOptions) -> anyhow::Result<Option<SecretBytes>> {
 }
 
 /// Where to listen.
-enum Listen {
+pub(crate) enum Listen {
     /// There and nowhere else.
     There(SocketAddr),
     /// There if nobody else does, such as `vernam answer` of another home; else at any port, in the family of the
@@ -210,6 +210,26 @@ fn open(
     (sound, ringers): (Sound, Option<Ringers>),
     listen: &Listen,
 ) -> anyhow::Result<Started> {
+    let Client { endpoint, source, stocks, contacts } = client(home, config, listen)?;
+    let history = Some(History::of(home)?);
+    let profile = profile.unwrap_or(config.sound.profile);
+    Ok(Line::start(Parts { endpoint, source, stocks, contacts, sound, ringers, history, profile }))
+}
+
+/// What a client of a home is made of.
+pub(crate) struct Client {
+    /// The socket, with the home's certificate.
+    pub(crate) endpoint: Endpoint,
+    /// Where keys come from.
+    pub(crate) source: Arc<dyn KeySource>,
+    /// Opens a contact's stocks.
+    pub(crate) stocks: OpenStocks,
+    /// Who may talk to it.
+    pub(crate) contacts: BTreeMap<String, Party>,
+}
+
+/// Opens a home for a client.
+pub(crate) fn client(home: &Home, config: &HomeConfig, listen: &Listen) -> anyhow::Result<Client> {
     let endpoint = bind(config, home, listen)?;
     if let Some(name) = config.name.as_deref()
         && name != endpoint.name()
@@ -229,9 +249,7 @@ fn open(
         (contact.name().to_owned(), Party { policy: contact.policy, mark: contact.stock_bytes() })
     };
     let contacts: BTreeMap<_, _> = config.contacts.iter().map(party).collect();
-    let history = Some(History::of(home)?);
-    let profile = profile.unwrap_or(config.sound.profile);
-    Ok(Line::start(Parts { endpoint, source, stocks, contacts, sound, ringers, history, profile }))
+    Ok(Client { endpoint, source, stocks, contacts })
 }
 
 /// Mouth, ear and ringers, as they were asked for.
@@ -313,7 +331,7 @@ fn recordings(home: &Home, phone: &PhoneOptions, words: Option<SecretBytes>) -> 
 }
 
 /// The address behind `HOST:PORT`.
-async fn look_up(address: &str) -> anyhow::Result<SocketAddr> {
+pub(crate) async fn look_up(address: &str) -> anyhow::Result<SocketAddr> {
     let found = tokio::time::timeout(LOOKING_UP, tokio::net::lookup_host(address)).await;
     let found = found.map_err(|_late| anyhow!("{address} is not found within {} s", LOOKING_UP.as_secs()))?;
     let mut found = found.with_context(|| format!("{address} is not found"))?;
@@ -330,7 +348,7 @@ fn unreachable(view: ViewChoice, contact: &str, why: &anyhow::Error) -> anyhow::
 }
 
 /// There is no such contact; who there is.
-fn nobody(home: &Home, config: &HomeConfig, contact: &str) -> String {
+pub(crate) fn nobody(home: &Home, config: &HomeConfig, contact: &str) -> String {
     let path = home.config_path();
     let known: Vec<&str> = config.contacts.iter().map(crate::stock::home::ContactConfig::name).collect();
     if known.is_empty() {

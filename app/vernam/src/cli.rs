@@ -9,6 +9,7 @@ mod kme;
 mod line;
 mod link;
 mod pad;
+mod send;
 mod values;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};
@@ -31,6 +32,8 @@ use self::link::{LinkArgs, LinkCommand};
 pub use self::link::{LinkOptions, LinkView, ModelChoice, Speed, SweepOptions, SweepView};
 use self::pad::PadArgs;
 pub use self::pad::{PadImport, PadMake, PadOptions};
+use self::send::{ReceiveArgs, SendArgs};
+pub use self::send::{ReceiveOptions, SendOptions, ShortageChoice};
 use self::values::{MAX_FILE_BYTES, SuiteChoice, bit_rate, device, ranged, size};
 use crate::demo::events::{Act, Suite};
 
@@ -79,6 +82,12 @@ enum Command {
     /// Be reachable: rings when a contact calls
     #[command(after_help = call::ANSWER_AFTER_HELP)]
     Answer(AnswerArgs),
+    /// Send files and folders to a contact, or go on with what is unfinished
+    #[command(after_help = send::SEND_AFTER_HELP)]
+    Send(SendArgs),
+    /// Receive files from contacts
+    #[command(after_help = send::RECEIVE_AFTER_HELP)]
+    Receive(ReceiveArgs),
     /// Show the history of calls
     #[command(after_help = call::CALLS_AFTER_HELP)]
     Calls(CallsArgs),
@@ -278,6 +287,10 @@ pub enum Action {
     Call(Box<CallOptions>),
     /// `vernam answer`.
     Answer(Box<AnswerOptions>),
+    /// `vernam send`.
+    Send(Box<SendOptions>),
+    /// `vernam receive`.
+    Receive(Box<ReceiveOptions>),
     /// `vernam calls`.
     Calls(CallsOptions),
     /// `vernam devices`.
@@ -430,6 +443,10 @@ fn parse_as(
         Command::Call(args) => Action::Call(Box::new(args.validated().map_err(|wrong| refuse(&["call"], wrong))?)),
         Command::Answer(args) => {
             Action::Answer(Box::new(args.validated().map_err(|wrong| refuse(&["answer"], wrong))?))
+        }
+        Command::Send(args) => Action::Send(Box::new(args.options())),
+        Command::Receive(args) => {
+            Action::Receive(Box::new(args.validated().map_err(|wrong| refuse(&["receive"], wrong))?))
         }
         Command::Calls(args) => Action::Calls(args.validated().map_err(|wrong| refuse(&["calls"], wrong))?),
         Command::Devices(args) => Action::Devices(args.options()),

@@ -18,4 +18,5 @@ pub mod history;
 pub mod kme;
 pub mod link;
 pub mod memory;
+pub mod send;
 pub mod stock;

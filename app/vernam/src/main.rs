@@ -22,7 +22,7 @@ use vernam::{
     },
     devices, history,
     link::{self, ends, sweep},
-    memory,
+    memory, send,
 };
 
 /// How long blocking work that is left over may keep the process, once the run has ended.
@@ -48,6 +48,8 @@ fn main() -> ExitCode {
         Action::Pad(options) => start_log(invocation.log, None).and_then(|()| vernam::stock::pad(&options)),
         Action::Call(options) => telephone(invocation.log, async { call::call(&options).await }),
         Action::Answer(options) => telephone(invocation.log, async { call::answer(&options).await }),
+        Action::Send(options) => telephone(invocation.log, async { send::send(&options).await }),
+        Action::Receive(options) => telephone(invocation.log, async { send::receive(&options).await }),
         Action::Calls(options) => start_log(invocation.log, None).and_then(|()| history::calls(&options)),
         Action::Devices(options) => start_log(invocation.log, None).and_then(|()| devices::devices(options)),
         Action::Export(options) => start_log(invocation.log, None).and_then(|()| call::export(&options)),

@@ -37,6 +37,8 @@ fn help() {
     golden("help-link-bob.txt", &help_text("link bob", 100));
     golden("help-call.txt", &help_text("call", 100));
     golden("help-answer.txt", &help_text("answer", 100));
+    golden("help-send.txt", &help_text("send", 100));
+    golden("help-receive.txt", &help_text("receive", 100));
     golden("help-calls.txt", &help_text("calls", 100));
     golden("help-devices.txt", &help_text("devices", 100));
     golden("help-recording-export.txt", &help_text("recording export", 100));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,8 +11,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vernam_audio::CodecSettings;
 use vernam_engine::{
-    Account, CallProposal, CallRecord, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, PhoneEvent,
-    StockPair, VoiceIo,
+    Account, CallProposal, CallRecord, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, FileError,
+    FileStatus, IfShort, OfferedFiles, PhoneEvent, PreparedFiles, Rules, Shortage, StockPair, TransferId, VoiceIo,
 };
 use vernam_quic::{Endpoint, QuicIdentity};
 use vernam_session::{HangUpReason, Suite};
@@ -50,13 +51,20 @@ impl Person {
         let stocks = Box::new(move |contact: &str| {
             Ok(StockPair { outbound: Box::new(store.outbound(contact)?), inbound: Box::new(store.inbound(contact)?) })
         });
+        let files = Some(home.join("files"));
         let settings =
             Contact { suites: setup.suites, policy: setup.policy, outbound_mark: setup.mark, adapts: setup.adapts };
         let others = setup.contacts.into_iter().filter(|contact| contact != name);
         let contacts: BTreeMap<_, _> = others.map(|contact| (contact, settings.clone())).collect();
         let source = setup.source.unwrap_or_else(|| lab.vault.end(name));
-        let (engine, mut events) =
-            Engine::start(EngineConfig { endpoint: endpoint.clone(), source, stocks, contacts, epoch: lab.epoch });
+        let (engine, mut events) = Engine::start(EngineConfig {
+            endpoint: endpoint.clone(),
+            source,
+            stocks,
+            contacts,
+            files,
+            epoch: lab.epoch,
+        });
         let heard = Arc::new(Mutex::new(Vec::new()));
         let (tell, count) = watch::channel(0);
         let log = Arc::clone(&heard);
@@ -90,11 +98,15 @@ impl Person {
     /// Waits until `seen` finds something among the events since [`Self::forget`]. Panics, with the last events, if it
     /// does not come.
     pub async fn wait<T>(&self, what: &str, seen: impl Fn(&[Event]) -> Option<T>) -> T {
+        self.wait_from(self.from.load(Ordering::Relaxed), what, seen).await
+    }
+
+    async fn wait_from<T>(&self, from: usize, what: &str, seen: impl Fn(&[Event]) -> Option<T>) -> T {
         let mut count = self.count.clone();
         let look = async {
             loop {
                 count.borrow_and_update();
-                if let Some(found) = seen(self.open().get(self.from.load(Ordering::Relaxed)..).unwrap_or_default()) {
+                if let Some(found) = seen(self.open().get(from..).unwrap_or_default()) {
                     return Some(found);
                 }
                 if count.changed().await.is_err() {
@@ -133,8 +145,85 @@ impl Person {
         .await
     }
 
+    /// Offers files under `suite`, and waits for key where the stock is short; the transfer's name.
+    pub async fn send_files(&self, contact: &str, paths: &[PathBuf], suite: Suite) -> TransferId {
+        self.send_files_or(contact, paths, suite, IfShort::Wait).await
+    }
+
+    /// The same, with something else where the stock is short.
+    pub async fn send_files_or(&self, contact: &str, paths: &[PathBuf], suite: Suite, if_short: IfShort) -> TransferId {
+        let (transfer, contact, paths) = (TransferId(rand::random()), contact.to_owned(), paths.to_vec());
+        self.tell(Command::SendFiles { contact, transfer, paths, suite, if_short }).await;
+        transfer
+    }
+
+    /// Takes offered files.
+    pub async fn accept_files(&self, contact: &str, transfer: TransferId, folder: PathBuf) {
+        let (contact, names) = (contact.to_owned(), Rules::Portable);
+        self.tell(Command::AcceptFiles { contact, transfer, folder, names }).await;
+    }
+
+    /// Pauses a transfer, or lets it go on.
+    pub async fn pause_files(&self, contact: &str, transfer: TransferId, on: bool) {
+        self.tell(Command::PauseFiles { contact: contact.to_owned(), transfer, on }).await;
+    }
+
+    /// Cancels or declines a transfer.
+    pub async fn cancel_files(&self, contact: &str, transfer: TransferId) {
+        self.tell(Command::CancelFiles { contact: contact.to_owned(), transfer }).await;
+    }
+
+    /// Waits until a transfer stands like this.
+    pub async fn file_stands(&self, what: &str, is: impl Fn(&FileStatus) -> bool) {
+        self.saw(what, |event| matches!(event, Event::FileStatus { status, .. } if is(status))).await;
+    }
+
+    /// Waits until the source of keys has told so many times, from now on, how it stands.
+    pub async fn told_of_source(&self, times: usize) {
+        let from = self.open().len();
+        self.wait_from(from, "news of the source", |events| {
+            let told = events.iter().filter(|event| matches!(event, Event::Source { .. })).count();
+            (told >= times).then_some(())
+        })
+        .await;
+    }
+
+    /// What files of ours are and cost, as was told last.
+    pub async fn prepared(&self) -> PreparedFiles {
+        self.wait("files that are looked at", |events| {
+            events.iter().rev().find_map(|event| match event {
+                Event::FilePrepared { files, .. } => Some((**files).clone()),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    /// Waits until the stock cannot cover files: by how much, and what is done about it.
+    pub async fn short(&self) -> (Shortage, IfShort) {
+        self.wait("a stock that is short", |events| {
+            events.iter().find_map(|event| match event {
+                Event::FileShort { shortage, choice, .. } => Some((*shortage, *choice)),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    /// Waits for the end of one transfer.
+    pub async fn ended(&self, transfer: TransferId) -> Result<FileDone, FileError> {
+        // Since the beginning: it may have been before what is looked at.
+        self.wait_from(0, "the end of a transfer", |events| {
+            events.iter().find_map(|event| match event {
+                Event::FileEnded { transfer: one, result, .. } if *one == transfer => Some(result.clone()),
+                _ => None,
+            })
+        })
+        .await
+    }
+
     /// Waits for the end of a transfer.
-    pub async fn file_ended(&self) -> Result<FileDone, String> {
+    pub async fn file_ended(&self) -> Result<FileDone, FileError> {
         self.wait("the end of a transfer", |events| {
             events.iter().find_map(|event| match event {
                 Event::FileEnded { result, .. } => Some(result.clone()),
@@ -144,11 +233,22 @@ impl Person {
         .await
     }
 
-    /// Waits for an offer of a file, and gives its number and the name shown.
-    pub async fn file_offered(&self) -> (u32, String) {
+    /// Waits for an offer of files.
+    pub async fn files_offered(&self) -> (TransferId, OfferedFiles) {
+        self.wait("the offer of files", |events| {
+            events.iter().find_map(|event| match event {
+                Event::FileOffered { transfer, offer, .. } => Some((*transfer, (**offer).clone())),
+                _ => None,
+            })
+        })
+        .await
+    }
+
+    /// Waits for an offer of files, and gives its name and the first name in it.
+    pub async fn file_offered(&self) -> (TransferId, String) {
         self.wait("the offer of a file", |events| {
             events.iter().find_map(|event| match event {
-                Event::FileOffered { transfer, name, .. } => Some((*transfer, name.clone())),
+                Event::FileOffered { transfer, offer, .. } => Some((*transfer, offer.name.clone())),
                 _ => None,
             })
         })

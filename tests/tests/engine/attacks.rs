@@ -7,7 +7,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use vernam_engine::{Command, Event};
 use vernam_key::Control;
 use vernam_quic::{Connection, Endpoint, Lane};
-use vernam_session::{CallTerms, FileTerms, FlowId, HangUpReason, Message, StreamHeader, Suite};
+use vernam_session::{CallTerms, FileStopReason, FileTerms, FlowId, HangUpReason, Message, StreamHeader, Suite};
 use vernam_tests::lab::voice::{Mouth, Tape};
 use vernam_tests::lab::{HandMade, Lab, PATIENCE, Person, Setup, part};
 
@@ -43,12 +43,11 @@ async fn bob_sends(lab: &Lab, [alice, bob]: &[Person; 2], name: &str) {
     alice.forget();
     bob.forget();
     let path = lab.file(name, &content);
-    bob.tell(Command::SendFile { contact: "alice".to_owned(), path, suite: Suite::Aes256Gcm }).await;
-    let (transfer, _) = alice.file_offered().await;
-    let folder = lab.folder("inbox");
-    alice.tell(Command::AcceptFile { contact: "bob".to_owned(), transfer, folder }).await;
+    let transfer = bob.send_files("alice", &[path], Suite::Aes256Gcm).await;
+    alice.file_offered().await;
+    alice.accept_files("bob", transfer, lab.folder("inbox")).await;
     let received = alice.file_ended().await.expect("it arrives");
-    assert_eq!(std::fs::read(received.path).expect("it lies there"), content);
+    assert_eq!(std::fs::read(&received.places[0]).expect("it lies there"), content);
     bob.file_ended().await.expect("he is told so");
 }
 
@@ -172,8 +171,9 @@ fn terms() -> CallTerms {
 }
 
 fn offer(transfer: u32) -> Message {
-    let terms = FileTerms { name: "plan.txt".to_owned(), size: 1_000, suite: Suite::Aes256Gcm };
-    Message::FileOffer { transfer, terms }
+    let (id, list_hash) = ([u8::try_from(transfer).expect("few"); 16], [7; 32]);
+    let (suite, files, folders, bytes, list_len) = (Suite::Aes256Gcm, 1, 0, 1_000, 60);
+    Message::FileOffer { transfer, terms: FileTerms { id, suite, files, folders, bytes, list_len, list_hash } }
 }
 
 /// A call rings at Bob's and is declined: the conversation lives.
@@ -249,14 +249,13 @@ async fn a_number_serves_one_call_and_one_transfer() {
     assert_eq!(bob.count(vernam_tests::lab::is_incoming), 1);
 
     alice.say(offer(42)).await;
-    let (transfer, _) = bob.file_offered().await;
-    bob.tell(Command::DeclineFile { contact: "alice".to_owned(), transfer }).await;
-    alice.hear("that it is declined", |message| *message == Message::FileDecline { transfer: 42 }).await;
+    alice.hear("that the names are wanted", |message| *message == Message::FileList { transfer: 42 }).await;
     for transfer in [42, 40, 45] {
         alice.say(offer(transfer)).await;
-        alice.hear("that the offer is refused", |message| *message == Message::FileDecline { transfer }).await;
+        let refused = Message::FileStop { transfer, reason: FileStopReason::Number, missing: 0 };
+        alice.hear("that the offer is refused", |message| *message == refused).await;
     }
-    assert_eq!(bob.count(|event| matches!(event, Event::FileOffered { .. })), 1);
+    assert_eq!(bob.count(|event| matches!(event, Event::FileOffered { .. })), 0, "nobody has seen a name");
     still_talks(&bob, &mut alice, 44).await;
     bob.stop().await;
 }

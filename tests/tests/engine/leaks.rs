@@ -35,12 +35,9 @@ async fn nothing_secret_stands_in_logs_events_or_stores() {
     for suite in [Suite::Otp, Suite::Aes256Gcm] {
         alice.forget();
         bob.forget();
-        let send = vernam_engine::Command::SendFile { contact: "bob".to_owned(), path: path.clone(), suite };
-        alice.tell(send).await;
-        let (transfer, _) = bob.file_offered().await;
-        let accept =
-            vernam_engine::Command::AcceptFile { contact: "alice".to_owned(), transfer, folder: inbox.clone() };
-        bob.tell(accept).await;
+        let transfer = alice.send_files("bob", std::slice::from_ref(&path), suite).await;
+        bob.file_offered().await;
+        bob.accept_files("alice", transfer, inbox.clone()).await;
         bob.file_ended().await.expect("the file comes");
         alice.file_ended().await.expect("and its sender knows");
     }

@@ -256,10 +256,10 @@ async fn the_rest_before_a_gap_does_not_block_the_key_behind_it() {
         .await;
     let content: Vec<u8> = (0..30_000_u32).map(|n| n.to_be_bytes()[3]).collect();
     let (path, inbox) = (lab.file("over the gap.bin", &content), lab.folder("inbox"));
-    pair[0].tell(Command::SendFile { contact: "bob".to_owned(), path, suite: Suite::Otp }).await;
-    let (transfer, _) = pair[1].file_offered().await;
-    pair[1].tell(Command::AcceptFile { contact: "alice".to_owned(), transfer, folder: inbox }).await;
-    assert_eq!(std::fs::read(pair[1].file_ended().await.unwrap().path).unwrap(), content);
+    let transfer = pair[0].send_files("bob", &[path], Suite::Otp).await;
+    pair[1].file_offered().await;
+    pair[1].accept_files("alice", transfer, inbox).await;
+    assert_eq!(std::fs::read(&pair[1].file_ended().await.unwrap().places[0]).unwrap(), content);
     // And a call, with what is left.
     let (tapes, _) = converse(&pair, Suite::Otp, [Mouth::recorded("reader"), Mouth::recorded("commands")], 20).await;
     check(&tapes[0], &tapes[1]);

@@ -25,7 +25,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "vernam-engine",
-        &["vernam-audio", "vernam-session", "vernam-quic", "vernam-key", "vernam-store", "vernam-etsi014"],
+        &[
+            "vernam-audio",
+            "vernam-files",
+            "vernam-session",
+            "vernam-quic",
+            "vernam-key",
+            "vernam-store",
+            "vernam-etsi014",
+        ],
     ),
     ("vernam-audio", &[]),
     ("vernam-files", &[]),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use vernam_key::{File, Text};
-use vernam_session::{CallTerms, FileTerms, Message, Suite};
+use vernam_session::{CallTerms, FilePoint, FileTerms, Message, Suite};
 use vernam_tests::hex;
 use vernam_tests::world::{Recorded, Seen, Setup, Side, World};
 
@@ -18,6 +18,8 @@ use super::vectors::assert_file;
 const CALL: u32 = 2;
 const TRANSFER: u32 = 4;
 const PACKET_LEN: usize = 40;
+/// Bytes of what is sent that stand for the list of names.
+const LIST: u32 = 60;
 
 /// A short conversation: stock is announced, a call is made and changes keys, texts and a file go over, and a goodbye.
 fn conversation(suite: Suite) -> World {
@@ -52,14 +54,16 @@ fn conversation(suite: Suite) -> World {
         talk(&mut world, at);
     }
     let file = file();
-    let file_terms = FileTerms { name: "notes.txt".to_owned(), size: file.len() as u64, suite };
-    tell(&mut world, Side::Bob, Message::FileOffer { transfer: TRANSFER + 1, terms: file_terms });
-    tell(&mut world, Side::Alice, Message::FileAccept { transfer: TRANSFER + 1 });
+    let (list_len, list_hash) = (LIST, *blake3::hash(&file[..LIST as usize]).as_bytes());
+    let bytes = file.len() as u64 - u64::from(LIST);
+    let terms = FileTerms { id: [0x1d; 16], suite, files: 1, folders: 0, bytes, list_len, list_hash };
+    let (transfer, prefix) = (TRANSFER + 1, *blake3::hash(b"").as_bytes());
+    tell(&mut world, Side::Bob, Message::FileOffer { transfer, terms });
+    tell(&mut world, Side::Alice, Message::FileList { transfer });
+    tell(&mut world, Side::Alice, Message::FileAccept { transfer, point: FilePoint { entry: 0, offset: 0, prefix } });
     world.send_file(Side::Bob, TRANSFER + 1, suite, &file);
     world.run();
-    let hash = *blake3::hash(&file).as_bytes();
-    tell(&mut world, Side::Bob, Message::FileSent { transfer: TRANSFER + 1, hash });
-    tell(&mut world, Side::Alice, Message::FileStored { transfer: TRANSFER + 1, whole: true });
+    tell(&mut world, Side::Alice, Message::FileStored { transfer, files: 1, failed: 0 });
     let now = world.around.now;
     world[Side::Alice].session.bye(now);
     world.run();

@@ -258,7 +258,8 @@ fn nothing_that_can_be_printed_shows_key_or_words() {
     world.write(Side::Alice, 1, Suite::Otp, secret);
     world.say(Side::Alice, 1, secret.as_bytes());
     let now = world.around.now;
-    let terms = FileTerms { name: secret.to_owned(), size: 5, suite: Suite::Otp };
+    let (id, list_hash, suite) = ([3; 16], [4; 32], Suite::Otp);
+    let terms = FileTerms { id, suite, files: 1, folders: 0, bytes: 5, list_len: 60, list_hash };
     world[Side::Alice].session.send(Message::FileOffer { transfer: 1, terms }, now);
     world.send_file(Side::Alice, 1, Suite::Otp, secret.as_bytes());
     world.send_file(Side::Alice, 2, Suite::Otp, &vec![0; 400_000]);

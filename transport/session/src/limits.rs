@@ -47,8 +47,14 @@ pub const MAX_NAMED_BYTES: u64 = 16 << 20;
 pub const MAX_ANNOUNCED_KEYS: usize = 128;
 /// Longest key block that one offer may name, bytes.
 pub const MAX_BLOCK_LEN: u32 = 16 << 20;
-/// Longest name of a person or a file on the wire, bytes of UTF-8.
+/// Longest name of a person on the wire, bytes of UTF-8.
 pub const MAX_NAME: usize = 255;
+/// Files and folders that one offer may hold.
+pub const MAX_FILE_ENTRIES: u64 = 1_000_000;
+/// Bytes of the list that names them.
+pub const MAX_FILE_LIST: u32 = 128 << 20;
+/// Bytes of all files of an offer.
+pub const MAX_FILE_BYTES: u64 = i64::MAX as u64;
 
 /// Offers of key that may wait for an answer at once, each way.
 pub const MAX_PENDING_OFFERS: usize = 64;

@@ -1,14 +1,13 @@
 //! The messages of the control stream, one a record.
 
-use std::fmt;
-
 use vernam_key::KeyId;
 
 use crate::error::SessionError;
 use crate::flow::FlowId;
-use crate::limits::{MAX_ANNOUNCED_KEYS, MAX_BLOCK_LEN, MAX_KEY_LEN, MAX_NAME, MAX_NAMED_BYTES};
+use crate::limits::{MAX_ANNOUNCED_KEYS, MAX_BLOCK_LEN, MAX_KEY_LEN, MAX_NAMED_BYTES};
 use crate::suite::Suite;
-use crate::wire::{Malformed, Reader, put_text};
+use crate::transfer::{FileCancelReason, FilePoint, FileStopReason, FileTerms};
+use crate::wire::{Malformed, Reader};
 
 /// A key as its sender announces it: name and length in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,24 +102,6 @@ pub struct CallTerms {
     pub frame_ms: u8,
     /// Bytes of every Opus packet.
     pub packet_len: u16,
-}
-
-/// What a file is, before it is accepted.
-#[derive(Clone, PartialEq, Eq)]
-pub struct FileTerms {
-    /// The sender's name for it; hostile until checked by whoever writes it.
-    pub name: String,
-    /// Bytes.
-    pub size: u64,
-    /// The suite it will come under.
-    pub suite: Suite,
-}
-
-impl fmt::Debug for FileTerms {
-    /// Without the name: it is the person's own text, and has no place in a log.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FileTerms({} bytes under {}, a name of {} bytes)", self.size, self.suite, self.name.len())
-    }
 }
 
 /// One message of the control stream.
@@ -250,36 +231,61 @@ pub enum Message {
         /// How many of them are missing in a row, on average, in tenths of a packet; 255 also for more, 0 if none is.
         burst_tenths: u8,
     },
-    /// A file for you.
+    /// Files for you, or the rest of some that were on their way.
     FileOffer {
-        /// The sender's number for it; also the number of its file flow.
+        /// The sender's number for this try; also the number of its file flow.
         transfer: u32,
-        /// What it is.
+        /// What they are.
         terms: FileTerms,
     },
-    /// Send it.
+    /// Send the list of names, so that a person can look at it.
+    FileList {
+        /// Which transfer.
+        transfer: u32,
+    },
+    /// Send the files, from here on.
     FileAccept {
         /// Which transfer.
         transfer: u32,
+        /// What the receiver has.
+        point: FilePoint,
     },
-    /// Do not send it, or stop.
-    FileDecline {
+    /// Send nothing until further notice (or go on).
+    FilePause {
         /// Which transfer.
         transfer: u32,
+        /// Whether to pause.
+        on: bool,
     },
-    /// The whole of it has been sent, and this is its BLAKE3 hash.
-    FileSent {
-        /// Which transfer.
-        transfer: u32,
-        /// BLAKE3 of the plaintext.
-        hash: [u8; 32],
-    },
-    /// It lies whole and verified on the receiver's disk, or it does not.
+    /// All that came lies on the receiver's disk, whole, verified and in its place.
     FileStored {
         /// Which transfer.
         transfer: u32,
-        /// Whether it does.
-        whole: bool,
+        /// Files that are there.
+        files: u32,
+        /// Files that could not be read or came damaged.
+        failed: u32,
+    },
+    /// This try is over. What came is kept, and the rest may be offered again.
+    FileStop {
+        /// Which transfer.
+        transfer: u32,
+        /// Why.
+        reason: FileStopReason,
+        /// [`FileStopReason::Full`]: bytes of room that are missing. Otherwise 0.
+        missing: u64,
+    },
+    /// The transfer is over for good, and what came of it is removed.
+    FileCancel {
+        /// The sender's name for it.
+        id: [u8; 16],
+        /// Why.
+        reason: FileCancelReason,
+    },
+    /// Please offer the rest of it again.
+    FileResume {
+        /// The sender's name for it.
+        id: [u8; 16],
     },
     /// The initiator dialled this connection for files.
     FilesLane {
@@ -356,23 +362,50 @@ impl Message {
             }
             Self::FileOffer { transfer, terms } => {
                 put_u32(&mut out, 32, *transfer);
-                out.extend_from_slice(&terms.size.to_be_bytes());
-                out.push(terms.suite.code());
-                put_text(&mut out, &terms.name, MAX_NAME);
+                terms.put(&mut out);
             }
-            Self::FileAccept { transfer } => put_u32(&mut out, 33, *transfer),
-            Self::FileDecline { transfer } => put_u32(&mut out, 34, *transfer),
-            Self::FileSent { transfer, hash } => {
-                put_u32(&mut out, 35, *transfer);
-                out.extend_from_slice(hash);
+            Self::FileList { transfer } => put_u32(&mut out, 33, *transfer),
+            Self::FileAccept { transfer, point } => {
+                put_u32(&mut out, 34, *transfer);
+                point.put(&mut out);
             }
-            Self::FileStored { transfer, whole } => put_flag(&mut out, 36, *transfer, *whole),
+            Self::FilePause { transfer, on } => put_flag(&mut out, 35, *transfer, *on),
+            Self::FileStored { transfer, files, failed } => {
+                put_u32(&mut out, 36, *transfer);
+                out.extend_from_slice(&files.to_be_bytes());
+                out.extend_from_slice(&failed.to_be_bytes());
+            }
+            Self::FileStop { transfer, reason, missing } => {
+                put_u32(&mut out, 37, *transfer);
+                out.push(reason.code());
+                out.extend_from_slice(&missing.to_be_bytes());
+            }
+            Self::FileCancel { id, reason } => {
+                put_id(&mut out, 38, id);
+                out.push(reason.code());
+            }
+            Self::FileResume { id } => put_id(&mut out, 39, id),
             Self::FilesLane { id } => put_id(&mut out, 40, id),
             Self::FilesLaneReady { id } => put_id(&mut out, 41, id),
             Self::TextDelivered { id } => put_u64(&mut out, 48, *id),
             Self::Bye => out.push(63),
         }
         out
+    }
+
+    /// Whether this is about files.
+    pub fn is_about_files(&self) -> bool {
+        matches!(
+            self,
+            Self::FileOffer { .. }
+                | Self::FileList { .. }
+                | Self::FileAccept { .. }
+                | Self::FilePause { .. }
+                | Self::FileStored { .. }
+                | Self::FileStop { .. }
+                | Self::FileCancel { .. }
+                | Self::FileResume { .. }
+        )
     }
 
     /// The call that this message is about, by the number that it has or will have.
@@ -441,14 +474,19 @@ fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
             let lost_percent = Some(lost_percent).filter(|percent| *percent <= 100).ok_or(Malformed)?;
             Message::Quality { call, lost_percent, jitter_ms: from.u16()?, burst_tenths: from.u8()? }
         }
-        32 => {
-            let (transfer, size, suite) = (from.u32()?, from.u64()?, read_suite(&mut from)?);
-            Message::FileOffer { transfer, terms: FileTerms { name: from.text(MAX_NAME)?, size, suite } }
+        32 => Message::FileOffer { transfer: from.u32()?, terms: FileTerms::read(&mut from)? },
+        33 => Message::FileList { transfer: from.u32()? },
+        34 => Message::FileAccept { transfer: from.u32()?, point: FilePoint::read(&mut from)? },
+        35 => Message::FilePause { transfer: from.u32()?, on: read_bool(&mut from)? },
+        36 => Message::FileStored { transfer: from.u32()?, files: from.u32()?, failed: from.u32()? },
+        37 => {
+            let (transfer, reason, missing) = (from.u32()?, FileStopReason::read(&mut from)?, from.u64()?);
+            // One way of saying it.
+            let fits = missing == 0 || reason == FileStopReason::Full;
+            Some(Message::FileStop { transfer, reason, missing }).filter(|_| fits).ok_or(Malformed)?
         }
-        33 => Message::FileAccept { transfer: from.u32()? },
-        34 => Message::FileDecline { transfer: from.u32()? },
-        35 => Message::FileSent { transfer: from.u32()?, hash: from.array()? },
-        36 => Message::FileStored { transfer: from.u32()?, whole: read_bool(&mut from)? },
+        38 => Message::FileCancel { id: from.array()?, reason: FileCancelReason::read(&mut from)? },
+        39 => Message::FileResume { id: from.array()? },
         40 => Message::FilesLane { id: from.array()? },
         41 => Message::FilesLaneReady { id: from.array()? },
         48 => Message::TextDelivered { id: from.u64()? },
@@ -481,7 +519,7 @@ fn put_terms(out: &mut Vec<u8>, terms: CallTerms) {
     out.extend_from_slice(&terms.packet_len.to_be_bytes());
 }
 
-fn put_id(out: &mut Vec<u8>, kind: u8, id: &[u8; 32]) {
+fn put_id(out: &mut Vec<u8>, kind: u8, id: &[u8]) {
     out.push(kind);
     out.extend_from_slice(id);
 }
@@ -526,7 +564,7 @@ fn read_flow(from: &mut Reader<'_>) -> Result<(FlowId, u32), Malformed> {
     Ok((flow, from.u32()?))
 }
 
-fn read_suite(from: &mut Reader<'_>) -> Result<Suite, Malformed> {
+pub(crate) fn read_suite(from: &mut Reader<'_>) -> Result<Suite, Malformed> {
     Suite::from_code(from.u8()?).ok_or(Malformed)
 }
 

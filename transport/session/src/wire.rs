@@ -1,4 +1,4 @@
-//! Reading and writing the integers and strings of messages, big-endian, with every length checked.
+//! Reading the integers of messages, big-endian, with every length checked.
 
 /// The bytes are shorter, longer or other than the message says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,15 +38,6 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(self.array()?))
     }
 
-    /// A string of at most `limit` bytes, its length in two bytes before it.
-    pub(crate) fn text(&mut self, limit: usize) -> Result<String, Malformed> {
-        let len = usize::from(self.u16()?);
-        if len > limit {
-            return Err(Malformed);
-        }
-        String::from_utf8(self.bytes(len)?.to_vec()).map_err(|_not_utf8| Malformed)
-    }
-
     /// All the rest.
     pub(crate) fn rest(self) -> &'a [u8] {
         self.0
@@ -56,14 +47,4 @@ impl<'a> Reader<'a> {
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
-}
-
-/// Appends `text`, cut at a character so that it has at most `limit` bytes, with its length before it.
-pub(crate) fn put_text(out: &mut Vec<u8>, text: &str, limit: usize) {
-    let mut end = text.len().min(limit);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    out.extend_from_slice(&u16::try_from(end).unwrap_or(0).to_be_bytes());
-    out.extend_from_slice(&text.as_bytes()[..end]);
 }

@@ -28,28 +28,36 @@ struct VoiceRoute {
     media: mpsc::Sender<MediaInput>,
 }
 
-/// How many messages about calls a contact may still say.
-struct Allowance {
+/// How many messages of a kind a contact may still say.
+pub(super) struct Allowance {
+    most: u32,
+    pause: Duration,
     left: u32,
     since: Duration,
 }
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self { left: CALL_MESSAGES, since: Duration::ZERO }
+        Self::new(CALL_MESSAGES, CALL_MESSAGE_PAUSE)
     }
 }
 
 impl Allowance {
-    fn take(&mut self, now: Duration) -> bool {
-        let earned = now.saturating_sub(self.since).as_nanos() / CALL_MESSAGE_PAUSE.as_nanos();
+    /// `most` at once, and one more after every `pause`.
+    pub(super) fn new(most: u32, pause: Duration) -> Self {
+        Self { most, pause, left: most, since: Duration::ZERO }
+    }
+
+    /// Whether one more may be said; it counts.
+    pub(super) fn take(&mut self, now: Duration) -> bool {
+        let earned = now.saturating_sub(self.since).as_nanos() / self.pause.as_nanos().max(1);
         if let Ok(earned) = u32::try_from(earned)
-            && earned < CALL_MESSAGES
+            && earned < self.most
         {
-            self.left = (self.left + earned).min(CALL_MESSAGES);
-            self.since += CALL_MESSAGE_PAUSE * earned;
+            self.left = (self.left + earned).min(self.most);
+            self.since += self.pause * earned;
         } else {
-            *self = Self { left: CALL_MESSAGES, since: now };
+            (self.left, self.since) = (self.most, now);
         }
         let some = self.left > 0;
         self.left = self.left.saturating_sub(1);

@@ -15,6 +15,9 @@ use crate::limits::{MIN_STOCK_KEY, SOURCE_PAUSE, SOURCE_POLL};
 use crate::source::{Room, SourceError};
 use crate::stocks::Unmatched;
 
+/// Looks at the source that are remembered for its rate.
+const LEVELS: usize = 60;
+
 /// Where the filling stands.
 #[derive(Default)]
 pub(super) struct Fill {
@@ -36,6 +39,12 @@ pub(super) struct Fill {
     refusal: Option<String>,
     /// Whether the quantum link was last said to be in alarm.
     alarm: bool,
+    /// What the source had at several times, with what we had taken by then.
+    levels: VecDeque<(Duration, u64)>,
+    /// What it could give when it last told, bytes.
+    available: u64,
+    /// The rate that its link says it has, bytes a second.
+    link_rate: Option<f64>,
 }
 
 /// How much to ask a source for at a time.
@@ -72,6 +81,35 @@ impl Fill {
         self.taking || !self.collecting.is_empty()
     }
 
+    /// How long it takes until so many more bytes can be in stock: what the source has is there at once, the rest comes as
+    /// fast as its link makes it, or as it grew of late. `None` if none comes.
+    pub(super) fn time_for(&self, bytes: u64) -> Option<Duration> {
+        let rest = bytes.saturating_sub(self.available);
+        if rest == 0 {
+            return Some(Duration::ZERO);
+        }
+        let seen = self.levels.front().zip(self.levels.back()).and_then(|((began, first), (ended, last))| {
+            let seconds = ended.saturating_sub(*began).as_secs_f64();
+            #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+            let rate = last.saturating_sub(*first) as f64 / seconds;
+            (seconds >= 1.0).then_some(rate)
+        });
+        let rate = self.link_rate.or(seen).filter(|rate| *rate > 0.0)?;
+        #[expect(clippy::cast_precision_loss, reason = "an estimate for people")]
+        let seconds = rest as f64 / rate;
+        Duration::try_from_secs_f64(seconds).ok()
+    }
+
+    /// The source told how it stands, after so many bytes were taken from it.
+    fn note_room(&mut self, now: Duration, room: &Room, taken: u64) {
+        self.available = room.for_stock();
+        self.link_rate = room.link.as_ref().filter(|link| link.state != "alarm").map(|link| link.rate_bps / 8.0);
+        if self.levels.len() >= LEVELS {
+            self.levels.pop_front();
+        }
+        self.levels.push_back((now, room.available.saturating_add(taken)));
+    }
+
     pub(super) fn pause(&mut self, now: Duration, retry_after: Option<Duration>) {
         self.not_before = now + retry_after.unwrap_or(SOURCE_PAUSE).clamp(SOURCE_PAUSE, SOURCE_PAUSE * 10);
     }
@@ -100,7 +138,10 @@ impl Peer {
                 self.tell_source(self.fill.refusal.clone(), Some(&room)).await;
                 self.watch_link(&room).await;
                 let have = self.stocks.status().0.available;
-                let want = self.settings.outbound_mark.saturating_sub(have);
+                self.fill.note_room(now, &room, self.account.stocked_outbound);
+                // What is reserved for files, and what they wait for, comes on top.
+                let mark = self.settings.outbound_mark.saturating_add(self.transfers.wanted());
+                let want = mark.saturating_sub(have);
                 match portion(self.fill.appetite.of(want), &room) {
                     Some((number, len)) => {
                         self.fill.appetite.asked = u64::from(number) * u64::from(len);
@@ -295,6 +336,29 @@ mod tests {
             appetite.asked = appetite.of(4_000_000);
         }
         assert!(portion(appetite.of(4_000_000), &room(counted, 1, 8_192)).is_some(), "it never stops asking");
+    }
+
+    #[test]
+    fn the_time_for_more_key_follows_from_what_is_there_and_how_fast_it_grows() {
+        let mut fill = Fill::default();
+        assert_eq!(fill.time_for(0), Some(Duration::ZERO));
+        assert_eq!(fill.time_for(1), None, "nothing is known yet");
+        // 100 bytes a second, while 1,000 were taken.
+        for (second, available, taken) in [(0, 5_000, 0), (5, 5_500, 0), (10, 5_000, 1_000)] {
+            fill.note_room(Duration::from_secs(second), &room(available, 1, 8_192), taken);
+        }
+        assert_eq!(fill.time_for(5_000), Some(Duration::ZERO));
+        assert_eq!(fill.time_for(6_000), Some(Duration::from_secs(10)));
+        // What the link itself says counts more, but for an alarm.
+        let link = |state: &str| {
+            let (state, reason) = (state.to_owned(), None);
+            Some(crate::LinkHealth { qber: 0.02, threshold: 0.1, rate_bps: 8_000.0, state, reason })
+        };
+        for (state, seconds) in [("up", 1), ("alarm", 10)] {
+            let room = Room { link: link(state), ..room(5_000, 1, 8_192) };
+            fill.note_room(Duration::from_secs(10), &room, 1_000);
+            assert_eq!(fill.time_for(6_000), Some(Duration::from_secs(seconds)), "{state}");
+        }
     }
 
     #[test]

@@ -217,7 +217,11 @@ impl Peer {
         });
         let taken = taken.await;
         if let Ok((_, material)) = &taken {
-            *self.account.outbound.entry((purpose_name(flow), suite)).or_default() += material.len() as u64;
+            let len = material.len() as u64;
+            *self.account.outbound.entry((purpose_name(flow), suite)).or_default() += len;
+            if flow.purpose == vernam_key::File::CODE {
+                self.transfers.charge(flow.number, len);
+            }
         }
         let now = self.now();
         self.session.handle_outbound(flow, taken, now);

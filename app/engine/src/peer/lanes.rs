@@ -111,6 +111,6 @@ impl Peer {
             listening.abort();
             old.close(0, "replaced");
         }
-        self.start_waiting_transfers();
+        // What waits for it is offered with the next tick.
     }
 }

@@ -1,311 +1,442 @@
-//! The transfers of a conversation: offers, answers and ends.
+//! The transfers of files with one contact: what is offered, what comes, and where each stands. They outlive
+//! conversations: whatever a conversation leaves unfinished, the next one goes on with, and what is on the desk survives
+//! the client.
+//!
+//! A *try* is one number, one flow and its keys; a transfer has as many tries as it needs, each under fresh key from where
+//! the receiver is.
+//!
+//! ```text
+//!   sending.rs    walk ─ price ─ offer ─ list ─ files ─ stored          receiving.rs   offered ─ list ─ yes ─ files ─ placed
+//!      carry.rs   disk ─► records ─► stream                                carry.rs    stream ─► records ─► disk
+//!      disk.rs    Outgoing                                                 disk.rs     Incoming
+//! ```
+
+mod carry;
+mod disk;
+mod receiving;
+mod sending;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
-use vernam_key::{File, Inbound};
-use vernam_quic::RecvStream;
-use vernam_session::{FileTerms, FlowId, Message, StreamHeader, Suite};
+use vernam_etsi014::SaeId;
+use vernam_files::{Desk, DeskError, FileEnd, Manifest, Offer, TransferId};
+use vernam_session::{FileCancelReason, FileStopReason, Message, Suite};
 
-use super::{Input, Peer};
-use crate::event::{Event, FileDone};
-use crate::files::{self, Progress, safe_name};
-use crate::limits::{MAX_TRANSFERS, TRANSFER_PATIENCE};
-use crate::records::{FlowKey, RecordReader, RecordWriter};
+use self::carry::{ListFault, Listed, SendFault};
+use self::receiving::Receiving;
+use self::sending::Sending;
+use super::calls::Allowance;
+use super::{End, Input, Peer};
+use crate::command::Command;
+use crate::event::Event;
+use crate::files::{FailedFile, FileDone, FileError, FileStatus, FileWait, IfShort};
+use crate::limits::{FILE_MESSAGE_PAUSE, FILE_MESSAGES, MAX_FAILURES_TOLD, TRANSFER_DOUBLINGS, TRANSFER_PAUSE};
 
-/// All transfers of a conversation, by number.
-#[derive(Default)]
-pub(super) struct Transfers {
-    sending: BTreeMap<u32, Sending>,
-    receiving: BTreeMap<u32, Receiving>,
+/// What reaches a conversation from its transfers' own tasks.
+pub(crate) enum FileInput {
+    /// Files of ours were walked, and the offer is on the desk.
+    Walked { transfer: TransferId, walked: Result<Arc<Offer>, String>, suite: Suite, if_short: IfShort },
+    /// A sending task is done.
+    Sent { number: u32, result: Result<Vec<FileEnd>, SendFault> },
+    /// A list of names came.
+    Listed { number: u32, listed: Result<Listed, ListFault> },
+    /// Something came that nobody waits for, or the end of it.
+    Unheard { number: u32, why: String },
+    /// A writer has something to tell.
+    Look,
+    /// So many bytes are free where a transfer goes.
+    Room { transfer: TransferId, free: u64 },
 }
 
-struct Sending {
-    path: PathBuf,
-    size: u64,
-    suite: Suite,
-    accepted: bool,
-    task: Option<JoinHandle<()>>,
-    done: Option<FileDone>,
-    /// Since when nothing but the other side's word is waited for.
-    waits_since: Option<Instant>,
-}
-
-struct Receiving {
-    terms: FileTerms,
-    accepted: Option<Accepted>,
-    hash: Option<oneshot::Sender<[u8; 32]>>,
-    task: Option<JoinHandle<()>>,
-    /// Since when it is accepted and its stream has not come.
-    waits_since: Option<Instant>,
-}
-
-impl Receiving {
-    /// Nobody has taken it yet.
-    fn is_open(&self) -> bool {
-        self.accepted.is_none() && self.task.is_none()
-    }
-}
-
-struct Accepted {
-    folder: PathBuf,
-    keys: mpsc::Receiver<FlowKey<Inbound>>,
-    expected: oneshot::Receiver<[u8; 32]>,
+/// All transfers with one contact.
+pub(crate) struct Transfers {
+    /// Where what survives a crash is kept; none if there is no such place, and no files then.
+    folder: Option<PathBuf>,
+    desk: Option<Desk>,
+    sending: BTreeMap<TransferId, Sending>,
+    receiving: BTreeMap<TransferId, Receiving>,
+    said: Allowance,
 }
 
 impl Transfers {
-    /// Ends all, and says which they were and whether they were ours.
-    fn abort(&mut self) -> Vec<(u32, bool)> {
-        let sending = std::mem::take(&mut self.sending).into_iter().map(|(number, one)| (number, true, one.task));
-        let receiving = std::mem::take(&mut self.receiving).into_iter();
-        let receiving = receiving.map(|(number, one)| (number, false, one.task));
-        sending
-            .chain(receiving)
-            .map(|(number, ours, task)| {
-                if let Some(task) = task {
-                    task.abort();
+    /// The transfers with `contact`, whose desk is below `folder`.
+    pub(crate) fn of(folder: Option<&Path>, contact: &str) -> Self {
+        Self {
+            folder: folder.and_then(|folder| desk_of(folder, contact)),
+            desk: None,
+            sending: BTreeMap::new(),
+            receiving: BTreeMap::new(),
+            said: Allowance::new(FILE_MESSAGES, FILE_MESSAGE_PAUSE),
+        }
+    }
+
+    /// Whether one of them is to go on.
+    pub(crate) fn are_under_way(&self) -> bool {
+        let receiving = self.receiving.values().any(Receiving::is_under_way);
+        receiving || self.sending.values().any(Sending::is_under_way)
+    }
+
+    /// Bytes of the stock that are reserved for files on their way.
+    pub(super) fn reserved(&self) -> u64 {
+        self.sending.values().map(|one| one.reserved).sum()
+    }
+
+    /// Bytes by which the stock is to be filled beyond its mark.
+    pub(super) fn wanted(&self) -> u64 {
+        self.reserved() + self.sending.values().filter(|one| one.waits_for_key()).map(Sending::cost).sum::<u64>()
+    }
+
+    /// Key was taken for the flow of this number.
+    pub(super) fn charge(&mut self, number: u32, len: u64) {
+        if let Some(one) = self.sending.values_mut().find(|one| one.number() == Some(number)) {
+            one.reserved = one.reserved.saturating_sub(len);
+        }
+    }
+
+    /// Finds what an earlier run of the client left on the desk, the first time.
+    async fn load(&mut self) -> Result<(), String> {
+        let Some(folder) = self.folder.clone().filter(|_| self.desk.is_none()) else { return Ok(()) };
+        let look = move || -> Result<_, DeskError> {
+            let desk = Desk::open(&folder)?;
+            let mut parts = Vec::new();
+            for part in desk.parts()? {
+                match part.manifest {
+                    Some(_) => parts.push(part),
+                    None => desk.remove_part(part.id)?,
                 }
-                (number, ours)
-            })
-            .collect()
+            }
+            let offers: Vec<_> = desk.offers()?.into_iter().map(|id| (id, desk.offer(id))).collect();
+            Ok((desk, parts, offers))
+        };
+        let (desk, parts, offers) = on_disk(look).await.map_err(|error| error.to_string())?;
+        for part in parts {
+            let id = part.id;
+            if let Some(receiving) = Receiving::found(part) {
+                self.receiving.entry(id).or_insert(receiving);
+            }
+        }
+        for (id, offer) in offers {
+            match offer {
+                Ok((offer, note)) => {
+                    let (suite, if_short) = kept_note(&note).unwrap_or((Suite::Otp, IfShort::Ask));
+                    self.sending.entry(id).or_insert_with(|| Sending::new(Arc::new(offer), suite, if_short));
+                }
+                Err(error) => tracing::warn!(%id, %error, "an offer on the desk cannot be used"),
+            }
+        }
+        self.desk = Some(desk);
+        Ok(())
+    }
+}
+
+/// The desk of a contact below `folder`.
+fn desk_of(folder: &Path, contact: &str) -> Option<PathBuf> {
+    Some(folder.join(SaeId::new(contact).ok()?.to_path_segment()))
+}
+
+/// Transfers to `contact` that were begun and are not over, as the desk in `folder` has them
+/// ([`EngineConfig::files`](crate::EngineConfig::files)). No engine may run on it meanwhile.
+///
+/// # Errors
+/// If the desk cannot be read.
+pub fn unfinished_files(folder: &Path, contact: &str) -> Result<Vec<TransferId>, DeskError> {
+    match desk_of(folder, contact).filter(|desk| desk.is_dir()) {
+        Some(desk) => Desk::open(&desk)?.offers(),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Gives those up; how many they were. The contact hears of it when it asks for the rest.
+///
+/// # Errors
+/// If the desk cannot be read or written.
+pub fn forget_files(folder: &Path, contact: &str) -> Result<usize, DeskError> {
+    let unfinished = unfinished_files(folder, contact)?;
+    if let Some(desk) = desk_of(folder, contact).filter(|_| !unfinished.is_empty()) {
+        let desk = Desk::open(&desk)?;
+        unfinished.iter().try_for_each(|id| desk.remove_offer(*id))?;
+    }
+    Ok(unfinished.len())
+}
+
+/// What is kept with an offer or an acceptance: a version, the suite, and what to do where the stock is short.
+fn note(suite: Suite, if_short: IfShort) -> Vec<u8> {
+    let short = match if_short {
+        IfShort::Ask => 0,
+        IfShort::Wait => 1,
+        IfShort::Under(suite) => 16 + suite.code(),
+    };
+    vec![1, suite.code(), short]
+}
+
+fn kept_note(note: &[u8]) -> Option<(Suite, IfShort)> {
+    let [1, suite, short] = note else { return None };
+    let if_short = match short {
+        0 => IfShort::Ask,
+        1 => IfShort::Wait,
+        other => IfShort::Under(Suite::from_code(other.checked_sub(16)?)?),
+    };
+    Some((Suite::from_code(*suite)?, if_short))
+}
+
+/// Runs `act` on a thread that may block.
+async fn on_disk<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(act).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// The first name of an offer, safe to show.
+fn first_name(manifest: &Manifest) -> String {
+    let name = manifest.get(0).map(vernam_files::Entry::offered_name).unwrap_or_default();
+    vernam_files::display(name).into_owned()
+}
+
+/// Files that failed, for people.
+fn failures(manifest: &Manifest, failed: impl Iterator<Item = (u32, vernam_files::Failure)>) -> Vec<FailedFile> {
+    let named = failed.take(MAX_FAILURES_TOLD).map(|(entry, why)| {
+        let path = vernam_files::display(&manifest.offered_path(entry)).into_owned();
+        FailedFile { path, why }
+    });
+    named.collect()
+}
+
+/// How fast a transfer goes.
+struct Meter {
+    /// Bytes that are through.
+    done: Arc<AtomicU64>,
+    told: u64,
+    at: Option<Instant>,
+    /// Bytes a second, smoothed over a few seconds.
+    rate: f64,
+    began: Option<Instant>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self { done: Arc::default(), told: 0, at: None, rate: 0.0, began: None }
+    }
+}
+
+impl Meter {
+    fn begin(&mut self, there: u64) {
+        self.done = Arc::new(AtomicU64::new(there));
+        (self.told, self.at, self.rate) = (there, Some(Instant::now()), 0.0);
+        self.began.get_or_insert_with(Instant::now);
+    }
+
+    fn took(&self) -> Duration {
+        self.began.map_or(Duration::ZERO, |began| began.elapsed())
+    }
+
+    /// Bytes that are through and bytes a second, if that is news.
+    fn tell(&mut self) -> Option<(u64, u64)> {
+        let (now, done) = (Instant::now(), self.done.load(Ordering::Relaxed));
+        let before = self.at.replace(now);
+        let moved = done.saturating_sub(self.told);
+        self.told = done;
+        let seconds = now.duration_since(before?).as_secs_f64();
+        if moved == 0 || seconds <= 0.0 {
+            self.rate *= 0.9;
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a speed for people")]
+        let rate = moved as f64 / seconds;
+        self.rate = if self.rate == 0.0 { rate } else { self.rate * 0.8 + rate * 0.2 };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a speed for people, not negative")]
+        Some((done, self.rate as u64))
+    }
+}
+
+/// When to try again what went wrong.
+#[derive(Default)]
+struct Retry {
+    times: u32,
+    due: Option<Instant>,
+}
+
+impl Retry {
+    fn later(&mut self) {
+        self.due = Some(Instant::now() + TRANSFER_PAUSE * 2_u32.pow(self.times.min(TRANSFER_DOUBLINGS)));
+        self.times = self.times.saturating_add(1);
+    }
+
+    fn is_due(&self) -> bool {
+        self.due.is_none_or(|due| due <= Instant::now())
     }
 }
 
 impl Peer {
-    pub(super) async fn offer_file(&mut self, path: PathBuf, suite: Suite) {
+    /// The conversation stands: what was unfinished goes on.
+    pub(super) async fn begin_transfers(&mut self) {
+        if let Err(why) = self.transfers.load().await {
+            self.warn(format!("what is kept of files cannot be read: {why}")).await;
+        }
+        // The sender may have given them up meanwhile. If not, it offers them anyhow.
+        let ids: Vec<_> =
+            self.transfers.receiving.iter().filter(|(_, one)| one.is_known()).map(|(id, _)| id.0).collect();
         let now = self.now();
-        if !self.session.is_established() || !self.session.allows(suite) {
-            return self.warn(format!("{suite} is not allowed by both sides for this contact")).await;
+        for id in ids {
+            self.session.send(Message::FileResume { id }, now);
         }
-        if self.transfers.sending.len() >= MAX_TRANSFERS {
-            return self.warn("too many files are on their way: wait for one to end").await;
-        }
-        let metadata = match tokio::fs::metadata(&path).await {
-            Ok(metadata) if metadata.is_file() => metadata,
-            Ok(_) => return self.warn(format!("{} is not a file", path.display())).await,
-            Err(error) => return self.warn(format!("{} cannot be read: {error}", path.display())).await,
-        };
-        let size = metadata.len();
-        let left = self.stocks.status().0.available;
-        if suite == Suite::Otp && files::pad_cost(size) > left {
-            let text = format!(
-                "the file needs {} bytes of key under one-time pad and {left} are in stock: wait for key, or send it \
-                 under AES",
-                files::pad_cost(size)
-            );
-            return self.warn(text).await;
-        }
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let transfer = self.new_number();
-        let sending = Sending { path, size, suite, accepted: false, task: None, done: None, waits_since: None };
-        self.transfers.sending.insert(transfer, sending);
-        let terms = FileTerms { name: safe_name(&name), size, suite };
-        self.session.send(Message::FileOffer { transfer, terms }, now);
+        self.offer_waiting_files().await;
     }
 
-    pub(super) async fn file_offered(&mut self, transfer: u32, mut terms: FileTerms) {
-        if self.transfers.receiving.contains_key(&transfer) {
-            // Its number is taken: the first offer stands.
-            return;
-        }
-        let full = self.transfers.receiving.len() >= MAX_TRANSFERS;
-        if !self.takes_transfer(transfer) || full || !self.session.allows(terms.suite) {
-            return self.decline_file(transfer);
-        }
-        terms.name = safe_name(&terms.name);
-        let (contact, name, size, suite) = (self.name(), terms.name.clone(), terms.size, terms.suite);
-        self.transfers
-            .receiving
-            .insert(transfer, Receiving { terms, accepted: None, hash: None, task: None, waits_since: None });
-        self.tell(Event::FileOffered { contact, transfer, name, size, suite }).await;
-    }
-
-    pub(super) async fn accept_file(&mut self, transfer: u32, folder: PathBuf) {
-        let now = self.now();
-        let open = self.transfers.receiving.get(&transfer).is_some_and(Receiving::is_open);
-        if !open {
-            return self.warn("there is no such offer").await;
-        }
-        if !folder.is_dir() {
-            return self.warn(format!("{} is not a folder", folder.display())).await;
-        }
-        let keys = self.open_route_in(FlowId::of::<File>(transfer));
-        let (hash, expected) = oneshot::channel();
-        if let Some(receiving) = self.transfers.receiving.get_mut(&transfer) {
-            receiving.hash = Some(hash);
-            receiving.accepted = Some(Accepted { folder, keys, expected });
-            receiving.waits_since = Some(Instant::now());
-        }
-        self.session.send(Message::FileAccept { transfer }, now);
-    }
-
-    pub(super) fn decline_file(&mut self, transfer: u32) {
-        if let Some(Receiving { task: Some(task), .. }) = self.transfers.receiving.remove(&transfer) {
-            task.abort();
-        }
-        self.routes_in.remove(&FlowId::of::<File>(transfer));
-        let now = self.now();
-        self.session.send(Message::FileDecline { transfer }, now);
-    }
-
-    pub(super) fn file_accepted(&mut self, transfer: u32) {
-        if let Some(sending) = self.transfers.sending.get_mut(&transfer) {
-            sending.accepted = true;
-            self.start_waiting_transfers();
-        }
-    }
-
-    /// Starts what was accepted and waited for the second connection.
-    pub(super) fn start_waiting_transfers(&mut self) {
-        let Some(lane) = self.lanes.files() else { return };
-        let waiting: Vec<u32> = self
-            .transfers
-            .sending
-            .iter()
-            .filter(|(_, sending)| sending.accepted && sending.task.is_none() && sending.done.is_none())
-            .map(|(transfer, _)| *transfer)
-            .collect();
-        for transfer in waiting {
-            let flow = FlowId::of::<File>(transfer);
-            let keys = self.open_route_out(flow);
-            let Ok(sealer) = self.session.record_sealer::<File>(transfer) else { return };
-            let Some(sending) = self.transfers.sending.get_mut(&transfer) else { continue };
-            let (path, suite, lane) = (sending.path.clone(), sending.suite, lane.clone());
-            let (inputs, epoch) = (self.inputs.clone(), self.shared.epoch);
-            let progress = Progress::new(transfer, true, sending.size, inputs.clone());
-            sending.task = Some(tokio::spawn(async move {
-                let opened = async {
-                    let mut stream = lane.open_uni().await.map_err(|error| error.to_string())?;
-                    stream.write_all(&StreamHeader(flow).to_bytes()).await.map_err(|error| error.to_string())?;
-                    Ok::<_, String>(RecordWriter::new(stream, sealer, keys, inputs.clone(), flow, suite))
-                };
-                let result = match opened.await {
-                    Ok(writer) => files::send(path, writer, progress, epoch).await,
-                    Err(why) => Err(why),
-                };
-                let _gone = inputs.send(Input::FileEnded { transfer, sending: true, result }).await;
-            }));
-        }
-    }
-
-    pub(super) fn file_stream(&mut self, flow: FlowId, stream: RecvStream) {
-        let transfer = flow.number;
-        if flow != FlowId::of::<File>(transfer) {
-            return;
-        }
-        let Ok(opener) = self.session.record_opener::<File>(transfer) else { return };
-        let Some(receiving) = self.transfers.receiving.get_mut(&transfer) else { return };
-        let Some(Accepted { folder, keys, expected }) = receiving.accepted.take() else { return };
-        receiving.waits_since = None;
-        let inputs = self.inputs.clone();
-        let name = receiving.terms.name.clone();
-        let reader = RecordReader::new(stream, opener, keys, inputs.clone(), receiving.terms.suite);
-        let progress = Progress::new(transfer, false, receiving.terms.size, inputs.clone());
-        receiving.task = Some(tokio::spawn(async move {
-            let result = files::receive(folder, name, reader, progress, expected).await;
-            let _gone = inputs.send(Input::FileEnded { transfer, sending: false, result }).await;
-        }));
-    }
-
-    /// One of our tasks is done: sending waits for the receiver's word, receiving gives it.
-    pub(super) async fn file_ended(&mut self, transfer: u32, sending: bool, result: Result<FileDone, String>) {
-        let now = self.now();
-        let flow = FlowId::of::<File>(transfer);
-        if sending {
-            self.routes_out.remove(&flow);
-            match result {
-                Ok(done) => {
-                    self.session.send(Message::FileSent { transfer, hash: done.hash }, now);
-                    if let Some(sending) = self.transfers.sending.get_mut(&transfer) {
-                        sending.done = Some(done);
-                        sending.waits_since = Some(Instant::now());
-                    }
-                }
-                Err(why) => {
-                    self.transfers.sending.remove(&transfer);
-                    self.session.send(Message::FileDecline { transfer }, now);
-                    self.tell_file_ended(transfer, true, Err(why)).await;
-                }
+    /// What the application wants of files.
+    pub(super) async fn file_command(&mut self, command: Command) {
+        match command {
+            Command::SendFiles { transfer, paths, suite, if_short, .. } => {
+                self.walk_files(transfer, paths, suite, if_short).await;
             }
+            Command::DecideFiles { transfer, choice, .. } => self.decide_files(transfer, choice).await,
+            Command::AcceptFiles { transfer, folder, names, .. } => self.accept_files(transfer, folder, names).await,
+            Command::PauseFiles { transfer, on, .. } => self.pause_files(transfer, on).await,
+            Command::CancelFiles { transfer, .. } => self.cancel_files(transfer).await,
+            _ => {}
+        }
+    }
+
+    pub(super) async fn file_input(&mut self, input: FileInput) {
+        match input {
+            FileInput::Walked { transfer, walked, suite, if_short } => {
+                self.files_walked(transfer, walked, suite, if_short).await;
+            }
+            FileInput::Sent { number, result } => self.files_sent(number, result).await,
+            FileInput::Listed { number, listed } => self.files_listed(number, listed).await,
+            FileInput::Unheard { number, why } => self.files_unheard(number, &why),
+            FileInput::Look => self.look_at_writers().await,
+            FileInput::Room { transfer, free } => self.room_found(transfer, free),
+        }
+    }
+
+    /// The contact said something about files.
+    pub(super) async fn file_message(&mut self, message: Message) {
+        if !self.transfers.said.take(self.now()) {
+            self.closed = Some(End::badly("the other side said too much about files"));
+            return;
+        }
+        match message {
+            Message::FileOffer { transfer, terms } => self.files_offered(transfer, terms).await,
+            Message::FileList { transfer } => self.list_wanted(transfer),
+            Message::FileAccept { transfer, point } => self.files_accepted(transfer, point).await,
+            Message::FilePause { transfer, on } => self.files_paused(transfer, on).await,
+            Message::FileStored { transfer, files, failed } => self.files_stored(transfer, files, failed).await,
+            Message::FileStop { transfer, reason, missing } => self.files_stopped(transfer, reason, missing).await,
+            Message::FileCancel { id, reason } => self.files_cancelled(TransferId(id), reason).await,
+            Message::FileResume { id } => self.files_wanted(TransferId(id)).await,
+            _ => {}
+        }
+    }
+
+    async fn pause_files(&mut self, transfer: TransferId, on: bool) {
+        if self.transfers.sending.contains_key(&transfer) {
+            self.pause_sending(transfer, on).await;
+        } else if self.transfers.receiving.contains_key(&transfer) {
+            self.pause_receiving(transfer, on).await;
         } else {
-            self.routes_in.remove(&flow);
-            self.transfers.receiving.remove(&transfer);
-            self.session.send(Message::FileStored { transfer, whole: result.is_ok() }, now);
-            self.tell_file_ended(transfer, false, result).await;
+            self.warn("there is no such transfer").await;
         }
     }
 
-    pub(super) fn file_sent(&mut self, transfer: u32, hash: [u8; 32]) {
-        let waiting = self.transfers.receiving.get_mut(&transfer).and_then(|receiving| receiving.hash.take());
-        if let Some(waiting) = waiting {
-            let _gone = waiting.send(hash);
+    async fn cancel_files(&mut self, transfer: TransferId) {
+        if self.transfers.sending.contains_key(&transfer) {
+            self.say_cancelled(transfer, FileCancelReason::Cancelled);
+            self.end_sending(transfer, Err(FileError::Cancelled)).await;
+        } else if self.transfers.receiving.contains_key(&transfer) {
+            self.cancel_receiving(transfer, FileError::Cancelled).await;
+        } else {
+            self.warn("there is no such transfer").await;
         }
     }
 
-    pub(super) async fn file_stored(&mut self, transfer: u32, whole: bool) {
-        let Some(mut sending) = self.transfers.sending.remove(&transfer) else { return };
-        self.routes_out.remove(&FlowId::of::<File>(transfer));
-        if let Some(task) = sending.task.take().filter(|_| !whole) {
-            task.abort();
+    async fn files_paused(&mut self, number: u32, on: bool) {
+        let sending = self.transfers.sending.iter().find(|(_, one)| one.number() == Some(number)).map(|(id, _)| *id);
+        let receiving = self.transfers.receiving.iter().find(|(_, one)| one.number() == Some(number));
+        let receiving = receiving.map(|(id, _)| *id);
+        if let Some(id) = sending {
+            self.sending_paused(id, on).await;
+        } else if let Some(id) = receiving {
+            self.receiving_paused(id, on).await;
         }
-        let result = match sending.done.filter(|_| whole) {
-            Some(done) => Ok(done),
-            None => Err(format!("{} could not keep the file", self.contact)),
+    }
+
+    async fn files_cancelled(&mut self, transfer: TransferId, reason: FileCancelReason) {
+        let why = match reason {
+            FileCancelReason::Declined => FileError::Declined,
+            FileCancelReason::Cancelled => FileError::CancelledByContact,
+            FileCancelReason::Refused => FileError::Refused,
+            FileCancelReason::Unknown => FileError::Forgotten,
         };
-        self.tell_file_ended(transfer, true, result).await;
-    }
-
-    /// The other side will not have it, or will not send it after all.
-    pub(super) async fn file_declined(&mut self, transfer: u32) {
-        let flow = FlowId::of::<File>(transfer);
-        self.routes_out.remove(&flow);
-        self.routes_in.remove(&flow);
-        if let Some(mut sending) = self.transfers.sending.remove(&transfer) {
-            if let Some(task) = sending.task.take() {
-                task.abort();
-            }
-            let why = format!("{} declined the file", self.contact);
-            self.tell_file_ended(transfer, true, Err(why)).await;
-        } else if let Some(mut receiving) = self.transfers.receiving.remove(&transfer) {
-            if let Some(task) = receiving.task.take() {
-                task.abort();
-            }
-            let why = format!("{} broke the transfer off", self.contact);
-            self.tell_file_ended(transfer, false, Err(why)).await;
+        if self.transfers.sending.contains_key(&transfer) {
+            self.end_sending(transfer, Err(why)).await;
+        } else if self.transfers.receiving.contains_key(&transfer) {
+            self.cancel_receiving(transfer, why).await;
         }
     }
 
-    /// Gives up what stands still.
+    fn say_cancelled(&mut self, transfer: TransferId, reason: FileCancelReason) {
+        let now = self.now();
+        self.session.send(Message::FileCancel { id: transfer.0, reason }, now);
+    }
+
+    fn say_stopped(&mut self, number: u32, reason: FileStopReason, missing: u64) {
+        let now = self.now();
+        self.session.send(Message::FileStop { transfer: number, reason, missing }, now);
+    }
+
+    /// Looks at what came to an end, tries again what waits, and tells how the rest goes.
     pub(super) async fn transfers_tick(&mut self) {
-        let late = |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > TRANSFER_PATIENCE);
-        let receiving = self.transfers.receiving.iter().filter(|(_, one)| late(one.waits_since));
-        let receiving: Vec<u32> = receiving.map(|(transfer, _)| *transfer).collect();
-        let sending = self.transfers.sending.iter().filter(|(_, one)| late(one.waits_since));
-        let sending: Vec<u32> = sending.map(|(transfer, _)| *transfer).collect();
-        for transfer in receiving {
-            self.decline_file(transfer);
-            let why = format!("{} announced the file and did not send it", self.contact);
-            self.tell_file_ended(transfer, false, Err(why)).await;
-        }
-        for transfer in sending {
-            self.transfers.sending.remove(&transfer);
-            let why = format!("{} did not confirm that the file arrived", self.contact);
-            self.tell_file_ended(transfer, true, Err(why)).await;
+        self.look_at_writers().await;
+        self.look_for_room();
+        self.offer_waiting_files().await;
+        let contact = self.name();
+        let sending = self.transfers.sending.iter_mut().map(|(id, one)| (id, true, one.totals.bytes, &mut one.meter));
+        let receiving = self.transfers.receiving.iter_mut();
+        let receiving = receiving.map(|(id, one)| (id, false, one.terms.bytes, &mut one.meter));
+        for (transfer, sending, size, meter) in sending.chain(receiving) {
+            if let Some((done, rate)) = meter.tell() {
+                let (contact, transfer) = (contact.clone(), *transfer);
+                let event = Event::FileProgress { contact, transfer, sending, done, size, rate };
+                let _missed = self.shared.events.try_send(event);
+            }
         }
     }
 
-    /// The conversation is over, and every transfer with it.
+    /// The conversation is over. What is unfinished is kept for the next one.
     pub(super) async fn end_transfers(&mut self) {
-        for (transfer, sending) in self.transfers.abort() {
-            let why = "the conversation ended before the file was through".to_owned();
-            self.tell_file_ended(transfer, sending, Err(why)).await;
-        }
+        self.end_tries_of_sending().await;
+        self.end_tries_of_receiving().await;
     }
 
-    async fn tell_file_ended(&self, transfer: u32, sending: bool, result: Result<FileDone, String>) {
+    async fn tell_file_status(&self, transfer: TransferId, sending: bool, status: FileStatus) {
+        self.tell(Event::FileStatus { contact: self.name(), transfer, sending, status }).await;
+    }
+
+    async fn tell_file_wait(&self, transfer: TransferId, sending: bool, wait: FileWait) {
+        self.tell_file_status(transfer, sending, FileStatus::Waits(wait)).await;
+    }
+
+    async fn tell_file_ended(&self, transfer: TransferId, sending: bool, result: Result<FileDone, FileError>) {
         self.tell(Event::FileEnded { contact: self.name(), transfer, sending, result }).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_with_an_offer_comes_back() {
+        let shorts = [IfShort::Ask, IfShort::Wait, IfShort::Under(Suite::Aes256Gcm)];
+        for (suite, if_short) in Suite::ALL.into_iter().zip(shorts) {
+            assert_eq!(kept_note(&note(suite, if_short)), Some((suite, if_short)));
+        }
+        assert_eq!(kept_note(&[1, 9, 0]), None);
+        assert_eq!(kept_note(&[]), None);
     }
 }

@@ -9,7 +9,7 @@ use crate::limits::{REDIAL_PAUSE, REDIAL_TRY};
 /// Doublings of the pause between tries.
 const DOUBLINGS: u32 = 3;
 
-/// Contacts that a call waits for, and where those were dialled that we dial.
+/// Contacts that calls, or files, wait for, and where those were dialled that we dial.
 #[derive(Default)]
 pub(crate) struct Redials {
     waiting: BTreeMap<String, Try>,
@@ -32,7 +32,7 @@ impl Redials {
     }
 
     /// Whether to try, from now on.
-    pub(super) fn set(&mut self, contact: &str, on: bool) {
+    pub(crate) fn set(&mut self, contact: &str, on: bool) {
         if !on {
             self.waiting.remove(contact);
         } else if self.addresses.contains_key(contact) {

@@ -13,7 +13,7 @@ use crate::journal::{Journal, Record, Remembered, Stage};
 use crate::layout::Layout;
 use crate::manifest::Manifest;
 use crate::name::Rules;
-use crate::stream::{Parser, TransferId};
+use crate::stream::{Parser, Root, TransferId};
 
 /// Entries that we make beside those of the peer.
 const OWN_ENTRIES: u64 = 4;
@@ -27,6 +27,8 @@ pub struct Acceptance {
     pub folder: PathBuf,
     /// How names are made safe.
     pub rules: Rules,
+    /// Whatever the application wants to find again after a crash; at most [`MAX_NOTE`](crate::limits::MAX_NOTE) bytes.
+    pub note: Vec<u8>,
 }
 
 /// The hidden folder of a transfer's files while they come, in the folder where they go.
@@ -37,18 +39,18 @@ pub(crate) fn part_name(id: TransferId) -> String {
 impl Incoming {
     /// Makes ready for an offer: looks at every name, looks whether there is room, and makes the acceptance durable.
     pub fn accept(desk: &Desk, acceptance: &Acceptance, manifest: Manifest, pace: Pace) -> Result<Self, IncomingError> {
-        let Acceptance { id, ref folder, rules } = *acceptance;
+        let Acceptance { id, ref folder, rules, ref note } = *acceptance;
         let layout = Layout::new(&manifest, rules)?;
         let failed = |doing| disk_error(folder, doing);
         let folder = folder.canonicalize().map_err(failed("could not find the folder"))?;
         let failed = |doing| disk_error(&folder, doing);
         let target = disk::open_folder(&folder).map_err(failed("could not open the folder"))?;
         check_room(&folder, &target, &manifest)?;
-        let journal = desk.accept(id, rules, &folder, &manifest)?;
+        let journal = desk.accept(id, rules, note, &folder, &manifest)?;
         // Something of this random name without a journal is a part whose desk is gone.
         let made = disk::remove_folder(&target, part_name(id).as_ref())
             .map_err(failed("could not remove an old part"))
-            .and_then(|()| Self::new(id, folder, target, manifest, layout, journal, pace));
+            .and_then(|()| Self::new((desk.clone(), id), folder, target, manifest, layout, journal, pace));
         if made.is_err() {
             let _kept = desk.remove_part(id);
         }
@@ -68,7 +70,7 @@ impl Incoming {
         let Remembered { rules, folder, manifest, progress, failed, stage, placed, .. } = remembered;
         let layout = Layout::new(&manifest, rules)?;
         let target = disk::open_folder(&folder).map_err(disk_error(&folder, "could not open the folder"))?;
-        let mut incoming = Self::new(id, folder, target, manifest, layout, journal, pace)?;
+        let mut incoming = Self::new((desk.clone(), id), folder, target, manifest, layout, journal, pace)?;
         (incoming.stage, incoming.placed, incoming.failed) = (stage, placed, failed);
         let placing = stage != Stage::Receiving;
         let whole = if placing { incoming.manifest.len() } else { incoming.whole_before(progress.entry) };
@@ -90,7 +92,7 @@ impl Incoming {
     }
 
     fn new(
-        id: TransferId,
+        (desk, id): (Desk, TransferId),
         folder: PathBuf,
         target: OwnedFd,
         manifest: Manifest,
@@ -106,6 +108,8 @@ impl Incoming {
         disk::flush(&part).and_then(|()| disk::flush(&target)).map_err(failed("could not flush a folder"))?;
         let at = manifest.file_from(0);
         Ok(Self {
+            desk,
+            id,
             folder,
             target,
             part,
@@ -119,6 +123,7 @@ impl Incoming {
             parser: Parser::default(),
             framing: Framing::Between,
             counts: (0, 0),
+            root: Root::default(),
             at,
             current: None,
             failed: Vec::new(),

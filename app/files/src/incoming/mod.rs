@@ -17,13 +17,14 @@ use std::time::Duration;
 
 pub use self::accept::Acceptance;
 pub(crate) use self::accept::part_name;
+use crate::desk::Desk;
 use crate::disk;
 use crate::error::{FrameError, IncomingError};
 use crate::journal::{Journal, Record, Stage};
 use crate::layout::Layout;
 use crate::limits::MAX_UNFLUSHED;
 use crate::manifest::Manifest;
-use crate::stream::{Failure, FileEnd, Frame, Hash, Parser, ResumePoint};
+use crate::stream::{Failure, FileEnd, Frame, Hash, Parser, ResumePoint, Root, TransferId};
 
 /// Files from this size on have their room kept before the first byte, so that a full disk shows early.
 const RESERVE_FROM: u64 = 1 << 20;
@@ -55,10 +56,14 @@ pub struct Received {
     pub bytes: u64,
     /// Files that did not come, by their entries, and why.
     pub failed: Vec<(u32, Failure)>,
+    /// The paths of the first of those as offered, safe to print, and why.
+    pub told: Vec<(String, Failure)>,
 }
 
 /// A transfer that was accepted and is on its way.
 pub struct Incoming {
+    desk: Desk,
+    id: TransferId,
     folder: PathBuf,
     target: OwnedFd,
     part: OwnedFd,
@@ -75,6 +80,7 @@ pub struct Incoming {
     framing: Framing,
     /// Files that came whole, and that failed, since the stream began.
     counts: (u32, u32),
+    root: Root,
 
     /// The file that comes, or will come next; the number of entries if none.
     at: u32,
@@ -191,7 +197,7 @@ impl Incoming {
         if self.framing != Framing::Over {
             self.framing = Framing::Between;
         }
-        self.counts = (0, 0);
+        (self.counts, self.root) = ((0, 0), Root::default());
         Ok(self.resume_point())
     }
 
@@ -219,15 +225,31 @@ impl Incoming {
         match (self.framing, frame) {
             (Framing::Between, Frame::Begin { entry, offset }) => self.begin(entry, offset),
             (Framing::Content, Frame::Data(content)) => self.write(content),
-            (Framing::Content, Frame::End(hash)) => self.end(hash),
-            (Framing::Content, Frame::Failed(failure)) => self.give_up(failure),
-            (Framing::Between, Frame::Done { sent, failed }) if self.at == self.manifest.len() => {
+            (Framing::Content, Frame::End(hash)) => {
+                self.root.file(self.at, Ok(hash));
+                self.end(hash)
+            }
+            (Framing::Content, Frame::Failed(failure)) => {
+                self.root.file(self.at, Err(failure));
+                self.give_up(failure)
+            }
+            (Framing::Between, Frame::Done { sent, failed, root }) if self.at == self.manifest.len() => {
+                if (sent, failed) != self.counts {
+                    return Err(FrameError::Count.into());
+                }
+                if root != self.root.hash() {
+                    return Err(FrameError::Root.into());
+                }
                 self.framing = Framing::Over;
-                if (sent, failed) == self.counts { Ok(()) } else { Err(FrameError::Count.into()) }
+                Ok(())
             }
             (Framing::Between, Frame::Done { .. }) => Err(FrameError::Count.into()),
             // Another stream, whose sender could not know that all is there.
-            (Framing::Over, Frame::Done { sent: 0, failed: 0 }) if self.counts == (0, 0) => Ok(()),
+            (Framing::Over, Frame::Done { sent: 0, failed: 0, root })
+                if self.counts == (0, 0) && root == self.root.hash() =>
+            {
+                Ok(())
+            }
             (Framing::Over, _) => Err(FrameError::AfterEnd.into()),
             _ => Err(FrameError::Order.into()),
         }

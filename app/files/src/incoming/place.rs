@@ -6,10 +6,11 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 
 use super::{Framing, Incoming, Received, name_aside};
+use crate::desk::Receipt;
 use crate::disk;
 use crate::error::IncomingError;
 use crate::journal::{Record, Stage};
-use crate::limits::{MAX_NUMBER, MAX_UNFLUSHED};
+use crate::limits::{MAX_NUMBER, MAX_TOLD, MAX_UNFLUSHED};
 use crate::name;
 
 const TREE: &str = "tree";
@@ -38,12 +39,18 @@ impl Incoming {
         disk::remove_folder(&self.target, self.part_name.as_ref())
             .map_err(|error| self.failed("could not remove the hidden folder", error))?;
         let failed = u32::try_from(self.failed.len()).expect("no more than there are entries");
+        let path = |entry| crate::display(&self.manifest.offered_path(entry)).into_owned();
+        let told = self.failed.iter().take(MAX_TOLD).map(|(entry, why)| (path(*entry), *why)).collect();
         let received = Received {
+            told,
             placed: self.placed.values().map(|name| self.folder.join(name)).collect(),
             files: self.manifest.files() - failed,
             bytes: self.complete,
             failed: self.failed,
         };
+        // Should the sender not hear of it, it will offer the same again, and must be told.
+        let receipt = Receipt::Placed { files: received.files, failed, bytes: received.bytes };
+        self.desk.keep_receipt(self.id, &receipt)?;
         self.journal.remove()?;
         Ok(received)
     }

@@ -31,6 +31,7 @@ fn streams_that_break_the_rules_are_refused_and_the_next_one_is_taken() {
     let begin = |entry: u32, offset: u64| [[1].as_slice(), &entry.to_be_bytes(), &offset.to_be_bytes()].concat();
     let data = |bytes: &[u8]| [[2].as_slice(), &u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
     let end = |bytes: &[u8]| [[3].as_slice(), blake3::hash(bytes).as_bytes()].concat();
+    let early_end = |files: u8| [[5, 0, 0, 0, files, 0, 0, 0, 0].as_slice(), &[0; 32]].concat();
     let cases: [(&str, Vec<u8>, FrameError); 10] = [
         ("content first", data(b"x"), FrameError::Order),
         ("a folder", begin(0, 0), FrameError::Begin { entry: 0, offset: 0 }),
@@ -40,7 +41,7 @@ fn streams_that_break_the_rules_are_refused_and_the_next_one_is_taken() {
         ("more than there is", [begin(1, 0), data(b"four")].concat(), FrameError::TooMuch(1)),
         ("less than there is", [begin(1, 0), data(b"on"), end(b"on")].concat(), FrameError::TooLittle(1)),
         ("two beginnings", [begin(1, 0), begin(1, 0)].concat(), FrameError::Order),
-        ("an early end", [5, 0, 0, 0, 0, 0, 0, 0, 0].into(), FrameError::Count),
+        ("an early end", early_end(0), FrameError::Count),
         ("nonsense", vec![77], FrameError::Unknown(77)),
     ];
     for (what, bytes, expected) in cases {
@@ -55,9 +56,20 @@ fn streams_that_break_the_rules_are_refused_and_the_next_one_is_taken() {
         }
     }
     incoming.push(&stream(&world), Duration::ZERO).unwrap();
-    let error = incoming.push(&[5; 9], Duration::ZERO).unwrap_err();
+    let error = incoming.push(&[5; 41], Duration::ZERO).unwrap_err();
     assert!(matches!(error, IncomingError::Frame(FrameError::AfterEnd)));
     incoming.pause().unwrap();
+}
+
+#[test]
+fn a_sender_that_says_it_ended_other_files_than_came_is_not_believed() {
+    let world = planted();
+    let mut incoming = world.accept(&world.offer("tree"), Pace::default()).unwrap();
+    let mut bytes = stream(&world);
+    *bytes.last_mut().unwrap() ^= 1;
+    let error = incoming.push(&bytes, Duration::ZERO).unwrap_err();
+    assert!(matches!(error, IncomingError::Frame(FrameError::Root)), "{error}");
+    assert!(!incoming.is_complete());
 }
 
 #[test]

@@ -21,7 +21,7 @@ const PACE: Pace = Pace { bytes: 50_000, time: Duration::from_secs(1) };
 /// it dies, as by `kill -9`.
 fn receive(folder: &Path, wait: Duration, mut pieces: u32) {
     let desk = Desk::open(&folder.join("desk")).unwrap();
-    let offer = desk.offer(ID).unwrap();
+    let offer = desk.offer(ID).unwrap().0;
     let reopened = Incoming::reopen(&desk, ID, PACE, |_| true);
     let mut incoming = match reopened {
         // Killed before it was accepted: what was cut off there is removed, and it is accepted again.
@@ -81,7 +81,7 @@ fn the_receiver_may_die_at_any_moment() {
         let world = World::in_memory();
         plant(&world.from("tree"), &mut random);
         world.put("tree/large", vec![random.random(); 1_000_000]);
-        world.desk().keep_offer(ID, &world.offer("tree")).unwrap();
+        world.desk().keep_offer(ID, &world.offer("tree"), b"").unwrap();
         for _ in 0..12 {
             // By its own hand between two pieces, or by ours at any instruction.
             let own = random.random();
@@ -120,7 +120,7 @@ fn the_receiver_may_die_while_files_get_their_names() {
         let deep = world.put("500/a/b/c", "deep");
         assert!(deep.exists());
         let tops: Vec<_> = tops.into_iter().chain([world.from("500")]).collect();
-        world.desk().keep_offer(ID, &vernam_files::Offer::walk(&tops).unwrap()).unwrap();
+        world.desk().keep_offer(ID, &vernam_files::Offer::walk(&tops).unwrap(), b"").unwrap();
         for _ in 0..12 {
             let wait = Duration::from_micros(random.random_range(0..1_500));
             kills += u32::from(kill_after(&world, u32::MAX, "finishes", wait));

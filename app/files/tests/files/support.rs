@@ -85,7 +85,7 @@ pub(crate) fn sent(offer: &Offer) -> Manifest {
 }
 
 pub(crate) fn accept(desk: &Desk, folder: &Path, offer: &Offer, pace: Pace) -> Result<Incoming, IncomingError> {
-    let acceptance = Acceptance { id: ID, folder: folder.to_owned(), rules: Rules::Portable };
+    let acceptance = Acceptance { id: ID, folder: folder.to_owned(), rules: Rules::Portable, note: b"a note".to_vec() };
     Incoming::accept(desk, &acceptance, sent(offer), pace)
 }
 

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use vernam_files::{DeskError, IncomingError, Outgoing, Pace, ResumePoint};
+use vernam_files::limits::MAX_RECEIPTS;
+use vernam_files::{DeskError, IncomingError, Outgoing, Pace, Receipt, ResumePoint, TransferId};
 
-use super::support::{ID, World, carry, carry_all, contents, plant};
+use super::support::{ID, PIECE, World, carry, carry_all, contents, plant};
 
 #[test]
 fn a_folder_arrives_bit_for_bit_with_times_and_permissions() {
@@ -84,7 +85,7 @@ fn a_transfer_that_is_cut_again_and_again_arrives_whole() {
         plant(&world.from("tree"), &mut random);
         world.put("tree/large", vec![random.random(); 1_500_000]);
         let offer = world.offer("tree");
-        world.desk().keep_offer(ID, &offer).unwrap();
+        world.desk().keep_offer(ID, &offer, b"").unwrap();
         let pace = Pace { bytes: 100_000, time: Duration::from_secs(2) };
         let mut incoming = world.accept(&offer, pace).unwrap();
         drop(offer);
@@ -92,7 +93,7 @@ fn a_transfer_that_is_cut_again_and_again_arrives_whole() {
         let mut cuts = 0;
         loop {
             // The sender starts from what it kept.
-            let offer = world.desk().offer(ID).unwrap();
+            let offer = world.desk().offer(ID).unwrap().0;
             let mut outgoing = Outgoing::resume(offer, &point, |_| true).unwrap();
             let (_, more) = carry(&mut outgoing, &mut incoming, random.random_range(1..6)).unwrap();
             if !more {
@@ -210,7 +211,7 @@ fn ten_thousand_small_files_need_a_few_hundred_pieces() {
     let offer = world.offer("many");
     let walked = begin.elapsed();
     let incoming = world.accept(&offer, Pace::default()).unwrap();
-    let pieces = offer.manifest().bytes() / super::support::PIECE as u64;
+    let pieces = offer.manifest().bytes() / PIECE as u64;
     assert!(pieces < 100, "{pieces}");
     let (ends, received) = carry_all(offer, incoming);
     let took = begin.elapsed();
@@ -231,4 +232,49 @@ fn a_large_file_goes_in_pieces_of_one_size() {
     let (_, received) = carry_all(offer, incoming);
     println!("200 MiB: {:.0} MB/s with flush", f64::from(SIZE) / 1e6 / begin.elapsed().as_secs_f64());
     assert_eq!((received.bytes, world.to("large").metadata().unwrap().len()), (SIZE.into(), SIZE.into()));
+}
+
+/// A sender that never heard that all is in place offers it again; it must not come twice.
+#[test]
+fn what_was_placed_leaves_a_receipt_and_the_oldest_are_forgotten() {
+    let world = World::in_memory();
+    world.put("a", "content");
+    let desk = world.desk();
+    assert_eq!(desk.receipt(ID), None);
+    let (_, received) = carry_all(world.offer("a"), world.accept(&world.offer("a"), Pace::default()).unwrap());
+    assert_eq!(received.files, 1);
+    assert_eq!(desk.receipt(ID), Some(Receipt::Placed { files: 1, failed: 0, bytes: 7 }));
+    let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1);
+    let path = world.folder.path().join(format!("desk/{ID}.done"));
+    fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    for number in 0..u128::try_from(MAX_RECEIPTS).unwrap() {
+        desk.keep_receipt(TransferId(number.to_be_bytes()), &Receipt::Cancelled).unwrap();
+    }
+    assert_eq!(desk.receipt(ID), None);
+    assert_eq!(desk.receipt(TransferId([0; 16])), Some(Receipt::Cancelled));
+}
+
+/// Key is counted before the first byte, so the estimate must hold, whatever the files are like.
+#[test]
+fn a_stream_is_never_longer_than_was_said_and_hardly_shorter() {
+    let world = World::in_memory();
+    for (number, size) in [0, 1, 100, 65_536, 300_000, 7].into_iter().enumerate() {
+        world.put(&format!("tree/{number}"), vec![1; size]);
+    }
+    let offer = world.offer("tree");
+    let manifest = offer.manifest();
+    for piece in [1 << 10, PIECE] {
+        let said = vernam_files::stream_len(manifest.files(), manifest.bytes(), piece);
+        let mut outgoing = Outgoing::new(world.offer("tree"));
+        assert_eq!(outgoing.left(piece), said);
+        let (mut bytes, mut out) = (0, Vec::new());
+        while outgoing.read(&mut out, piece) {
+            bytes += out.len() as u64;
+            // The frames around the file that is being read are counted once more.
+            assert!(bytes + outgoing.left(piece) <= said + 64);
+            out.clear();
+        }
+        assert!(bytes <= said && said - bytes < said / 16, "{bytes} of {said}");
+        assert_eq!(outgoing.left(piece), 0);
+    }
 }

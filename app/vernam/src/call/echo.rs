@@ -104,6 +104,7 @@ async fn play_back(endpoint: Endpoint, source: Arc<dyn KeySource>) -> anyhow::Re
         source,
         stocks: stocks(),
         contacts: BTreeMap::from([(YOU.to_owned(), contact)]),
+        files: None,
         epoch: Instant::now(),
     };
     let (engine, mut events): (Engine, mpsc::Receiver<Event>) = Engine::start(config);

@@ -60,6 +60,19 @@ pub(crate) struct Party {
     pub(crate) mark: u64,
 }
 
+impl Party {
+    /// How the engine is told what may protect a conversation with it. A profile that was named stays; only `auto`
+    /// follows the network and the stock of pad.
+    pub(crate) fn contact(&self, profile: Profile) -> Contact {
+        let (policy, suites) = match self.policy {
+            ContactPolicy::OtpOnly => (Policy::OtpOnly, vec![Suite::Otp]),
+            ContactPolicy::PreferOtp => (Policy::PreferOtp, Suite::ALL.to_vec()),
+            ContactPolicy::Aes => (Policy::Aes, vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305, Suite::Otp]),
+        };
+        Contact { suites, outbound_mark: self.mark, policy, adapts: profile == Profile::Auto }
+    }
+}
+
 /// Where tones are heard.
 pub(crate) struct Ringers {
     /// Somebody calls.
@@ -125,9 +138,15 @@ impl Line {
     /// Starts the engine.
     pub(crate) fn start(parts: Parts) -> (Self, mpsc::Receiver<Event>) {
         let Parts { endpoint, source, stocks, contacts, sound, ringers, history, profile } = parts;
-        let agreed = contacts.iter().map(|(name, party)| (name.clone(), contact(party, profile))).collect();
-        let config =
-            EngineConfig { endpoint: endpoint.clone(), source, stocks, contacts: agreed, epoch: Instant::now() };
+        let agreed = contacts.iter().map(|(name, party)| (name.clone(), party.contact(profile))).collect();
+        let config = EngineConfig {
+            endpoint: endpoint.clone(),
+            source,
+            stocks,
+            contacts: agreed,
+            files: None,
+            epoch: Instant::now(),
+        };
         let (engine, events) = Engine::start(config);
         let line = Self {
             engine: Some(engine),
@@ -441,17 +460,6 @@ impl Line {
 /// Whether a call under `suite` is what this policy asks for, so that no person has to say yes to less.
 fn needs_no_yes(policy: ContactPolicy, suite: Suite) -> bool {
     suite == Suite::Otp || policy == ContactPolicy::Aes
-}
-
-/// How the engine is told what may protect calls. A profile that was named stays; only `auto` follows the network and the
-/// stock of pad.
-fn contact(party: &Party, profile: Profile) -> Contact {
-    let (policy, suites) = match party.policy {
-        ContactPolicy::OtpOnly => (Policy::OtpOnly, vec![Suite::Otp]),
-        ContactPolicy::PreferOtp => (Policy::PreferOtp, Suite::ALL.to_vec()),
-        ContactPolicy::Aes => (Policy::Aes, vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305, Suite::Otp]),
-    };
-    Contact { suites, outbound_mark: party.mark, policy, adapts: profile == Profile::Auto }
 }
 
 /// How the voice is coded under a suite.

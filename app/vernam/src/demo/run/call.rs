@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant as Deadline, sleep, sleep_until};
 use vernam_audio::device::Speaker;
-use vernam_engine::{CallProposal, Command};
+use vernam_engine::{CallProposal, Command, FileError, IfShort, Rules, TransferId};
 use vernam_session::{HangUpReason, voice_datagram_len};
 
 use super::plan::{FRAME, codec, file_suite, wire_suite};
@@ -328,16 +328,27 @@ impl Errand {
         };
         scene.sink.emit(DemoEvent::File(offered)).await;
         let wire = wire_suite(suite);
-        alice.tell(Command::SendFile { contact: alice.contact(), path: path.clone(), suite: wire }).await?;
+        let send = Command::SendFiles {
+            contact: alice.contact(),
+            transfer: TransferId(rand::random()),
+            paths: vec![path.clone()],
+            suite: wire,
+            if_short: IfShort::Wait,
+        };
+        alice.tell(send).await?;
         let state = bob.until(PATIENCE, "the offer of the file", |state| state.offered.is_some()).await?;
-        let transfer = state.offered.unwrap_or_default();
-        bob.tell(Command::AcceptFile { contact: bob.contact(), transfer, folder: inbox }).await?;
+        let transfer = state.offered.context("the offer of the file has no name")?;
+        let names = Rules::Portable;
+        bob.tell(Command::AcceptFiles { contact: bob.contact(), transfer, folder: inbox, names }).await?;
         let received = bob.until(FILE_PATIENCE, "the file", |state| !state.files.is_empty()).await?;
         let confirmed = alice.until(PATIENCE, "the receipt for the file", |state| !state.files.is_empty()).await?;
-        let outcome = |files: &[(bool, Result<_, String>)]| files.first().map(|(_, result)| result.clone());
+        let outcome = |files: &[(bool, Result<_, FileError>)]| files.first().map(|(_, result)| result.clone());
         let (there, here) = (outcome(&received.files), outcome(&confirmed.files));
         let hash_equal = match (&there, &here) {
-            (Some(Ok(there)), Some(Ok(here))) => same_file(&here.path, &there.path)? && here.hash == there.hash,
+            (Some(Ok(there)), Some(Ok(here))) => {
+                let placed = there.places.first().context("the file has no place")?;
+                same_file(&path, placed)? && here.hash.is_some() && here.hash == there.hash
+            }
             _ => false,
         };
         let seconds = match &there {
@@ -345,7 +356,7 @@ impl Errand {
             _ => began.elapsed().as_secs_f64(),
         };
         let detail = match there {
-            Some(Err(why)) => why,
+            Some(Err(why)) => why.to_string(),
             _ => format!("{bytes} bytes under {suite} in {seconds:.2} s, BLAKE3 equal, renamed into place"),
         };
         Ok((FileSummary { name, from: Who::Alice, suite, bytes, seconds, hash_equal }, detail))

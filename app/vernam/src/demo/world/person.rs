@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use vernam_engine::{
-    Account, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, PhoneEvent, Policy, StockPair,
+    Account, CallStats, Command, Contact, Engine, EngineConfig, Event, FileDone, FileError, PhoneEvent, Policy,
+    StockPair, TransferId,
 };
 use vernam_etsi014::{KmeClient, KmeId};
 use vernam_kme::Kme;
@@ -57,8 +58,8 @@ pub(crate) struct State {
     pub(crate) ended: Option<Ended>,
     pub(crate) texts: Vec<String>,
     pub(crate) delivered: usize,
-    pub(crate) offered: Option<u32>,
-    pub(crate) files: Vec<(bool, Result<FileDone, String>)>,
+    pub(crate) offered: Option<TransferId>,
+    pub(crate) files: Vec<(bool, Result<FileDone, FileError>)>,
     pub(crate) refused: u64,
     /// The KME's own words when it gave no key.
     pub(crate) kme_refusal: Option<String>,
@@ -122,8 +123,9 @@ impl Person {
         let settings =
             Contact { suites: Suite::ALL.to_vec(), policy: Policy::PreferOtp, outbound_mark: mark, adapts: false };
         let contacts = BTreeMap::from([(contact.to_owned(), settings)]);
+        let files = Some(home.join("files"));
         let (engine, events) =
-            Engine::start(EngineConfig { endpoint, source: Arc::new(source), stocks, contacts, epoch });
+            Engine::start(EngineConfig { endpoint, source: Arc::new(source), stocks, contacts, files, epoch });
         let (change, state) = watch::channel(State::default());
         let listener = Listener {
             who,
@@ -295,7 +297,7 @@ impl Listener {
             Event::FileEnded { sending, result, .. } => {
                 if !sending {
                     let (state, size) = match &result {
-                        Ok(done) => (FileState::Done, done.size),
+                        Ok(done) => (FileState::Done, done.bytes),
                         Err(_) => (FileState::Failed, 0),
                     };
                     self.file(state, size, size).await;
