@@ -34,7 +34,7 @@ use self::pad::PadArgs;
 pub use self::pad::{PadImport, PadMake, PadOptions};
 use self::send::{ReceiveArgs, SendArgs};
 pub use self::send::{ReceiveOptions, SendOptions, ShortageChoice};
-use self::values::{MAX_FILE_BYTES, SuiteChoice, bit_rate, device, ranged, size};
+use self::values::{MAX_FILE_BYTES, SuiteChoice, bit_rate, device, ranged, size_within};
 use crate::demo::events::{Act, Suite};
 
 /// Length of the demo's link when none is given, km.
@@ -201,7 +201,7 @@ struct DemoArgs {
     file: Option<PathBuf>,
 
     /// Size of a made-up file to send instead, up to 50MB [default: 5MB]
-    #[arg(long, value_name = "SIZE", help_heading = "What happens", value_parser = size)]
+    #[arg(long, value_name = "SIZE", help_heading = "What happens", value_parser = size_within(1, MAX_FILE_BYTES, "1 byte to 50MB"))]
     file_size: Option<u64>,
 
     /// Opus bit rate, 6000 to 64000 [default: 16000 under one-time pad, whose key it spends; else 32000]

@@ -395,11 +395,16 @@ async fn two_who_dial_each_other_at_once_get_one_conversation() {
         }
         alice.text().await;
         bob.text().await;
-        for person in &pair {
-            let ends = person.count(|event| matches!(event, Event::Disconnected { .. }));
-            assert_eq!(ends, 0, "{}: the connection that lost is no news", person.name);
-        }
+        nobody_heard_of_an_end(&pair);
         part(pair).await;
+    }
+}
+
+/// Whichever of two connections lost, it is no news.
+fn nobody_heard_of_an_end(pair: &[Person; 2]) {
+    for person in pair {
+        let ends = person.count(|event| matches!(event, Event::Disconnected { .. }));
+        assert_eq!(ends, 0, "{}: the connection that lost is no news", person.name);
     }
 }
 
@@ -424,10 +429,7 @@ async fn a_connection_that_is_refused_for_one_that_is_still_on_its_way_is_no_new
     relay.release();
     filled(&pair, [MARK; 2]).await;
     talk(&pair).await;
-    for person in &pair {
-        let ends = person.count(|event| matches!(event, Event::Disconnected { .. }));
-        assert_eq!(ends, 0, "{}: the connection that lost is no news", person.name);
-    }
+    nobody_heard_of_an_end(&pair);
     part(pair).await;
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use vernam_store::pad::{MAX_PAD_BYTES, MIN_PAD_BYTES};
 
+use super::values::size_within;
+
 #[derive(Debug, Args)]
 pub(super) struct PadArgs {
     #[command(subcommand)]
@@ -30,7 +32,12 @@ struct MakeArgs {
     second: String,
 
     /// Size of the pad, half for each direction, like 100MB or 2GB
-    #[arg(long, value_name = "SIZE", default_value = "100MB", value_parser = pad_size)]
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "100MB",
+        value_parser = size_within(MIN_PAD_BYTES, MAX_PAD_BYTES, "132kB to 1000GB")
+    )]
     size: u64,
 
     /// Folder for the two files
@@ -118,22 +125,5 @@ impl PadArgs {
                 Ok(PadOptions::Import(PadImport { file, home, contact, keep, passphrase_file }))
             }
         }
-    }
-}
-
-fn pad_size(text: &str) -> Result<u64, String> {
-    let text = text.trim();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1_000,
-        "m" | "mb" => 1_000_000,
-        "g" | "gb" => 1_000_000_000,
-        _ => return Err("write it like 100MB, 2GB or 500000".to_owned()),
-    };
-    let number = digits.trim().parse::<u64>().map_err(|_error| "write it like 100MB, 2GB or 500000".to_owned())?;
-    match number.checked_mul(factor) {
-        Some(bytes @ MIN_PAD_BYTES..=MAX_PAD_BYTES) => Ok(bytes),
-        _ => Err("132kB to 1000GB are possible".to_owned()),
     }
 }

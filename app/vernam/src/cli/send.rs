@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use vernam_session::Suite;
 
-use super::values::{place_to_call, place_to_listen};
+use super::values::{place_to_call, place_to_listen, size};
 
 pub(super) const SEND_AFTER_HELP: &str = "\
 Examples:
@@ -211,35 +211,5 @@ impl ReceiveArgs {
             None => None,
         };
         Ok(ReceiveOptions { home, listen, into, from, up_to, once, native_names, json })
-    }
-}
-
-/// A size, such as 500MB or 10GB.
-fn size(text: &str) -> Result<u64, String> {
-    let wrong = || "write it like 10GB, 500MB, 800kB or 1200000".to_owned();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "k" | "kb" => 1_000,
-        "m" | "mb" => 1_000_000,
-        "g" | "gb" => 1_000_000_000,
-        "t" | "tb" => 1_000_000_000_000,
-        _ => return Err(wrong()),
-    };
-    digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read_as_people_write_them() {
-        for (text, bytes) in [("0", 0), ("1200000", 1_200_000), ("800kB", 800_000), ("10GB", 10_000_000_000)] {
-            assert_eq!(size(text), Ok(bytes), "{text}");
-        }
-        for text in ["", "GB", "-1", "1.5GB", "1XB", "99999999999TB"] {
-            assert!(size(text).is_err(), "{text}");
-        }
     }
 }

@@ -78,21 +78,31 @@ pub(super) fn bit_rate(text: &str) -> Result<u32, String> {
     }
 }
 
+/// A size in bytes, such as 500MB or 10GB.
 pub(super) fn size(text: &str) -> Result<u64, String> {
+    let wrong = || "write it like 10GB, 500MB, 800kB or 1200000".to_owned();
     let text = text.trim();
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match text[digits.len()..].to_ascii_lowercase().as_str() {
+    let factor: u64 = match text[digits.len()..].to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "k" | "kb" => 1_000,
         "m" | "mb" => 1_000_000,
-        _ => return Err("write it like 5MB, 800kB or 1200000".to_owned()),
+        "g" | "gb" => 1_000_000_000,
+        "t" | "tb" => 1_000_000_000_000,
+        _ => return Err(wrong()),
     };
-    let Ok(number) = digits.trim().parse::<u64>() else {
-        return Err("write it like 5MB, 800kB or 1200000".to_owned());
-    };
-    match number.checked_mul(factor) {
-        Some(bytes @ 1..=MAX_FILE_BYTES) => Ok(bytes),
-        _ => Err("1 byte to 50MB are possible".to_owned()),
+    digits.trim().parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
+}
+
+/// A parser for a size from `least` to `most` bytes, which are `possible`.
+pub(super) fn size_within(
+    least: u64,
+    most: u64,
+    possible: &'static str,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
+    move |text| match size(text)? {
+        bytes if (least..=most).contains(&bytes) => Ok(bytes),
+        _ => Err(format!("{possible} are possible")),
     }
 }
 
@@ -207,5 +217,20 @@ fn number(kind: &str, value: Option<&str>, default: f64) -> Result<f64, String> 
     match value.parse::<f64>() {
         Ok(number) if number.is_finite() => Ok(number),
         _ => Err(format!("\u{201c}{value}\u{201d} is no number: write it like {kind}:{default}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in [("0", 0), ("1200000", 1_200_000), ("800kB", 800_000), ("10GB", 10_000_000_000)] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "GB", "-1", "1.5GB", "1XB", "99999999999TB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
     }
 }
