@@ -19,7 +19,7 @@ test: ## Formatting, lints, documentation, every test, the audit of dependencies
 bench: setup ## How fast sealing, calls, links and KMEs are, beside bare ones in one run; one part: make bench PART=call
 	@cargo bench --locked -p vernam-tests --bench ratios -- $(PART)
 
-soak: ## Hundreds of kills and faults against two KMEs, and a call of ten minutes; choices: make soak TIMES=1000 PART=calls
+soak: ## Hundreds of kills and faults: KMEs, files on their way; a call of ten minutes; choices: make soak TIMES=1000 PART=files
 	@tests/setup.sh test
 	@VERNAM_SOAK=$(or $(TIMES),300) cargo test --locked --release -p vernam-tests --test all -- \
-		--ignored --nocapture --test-threads 1 $(or $(PART:%=%::soak),crash::soak calls::soak)
+		--ignored --nocapture --test-threads 1 $(or $(PART:%=%::soak),crash::soak calls::soak files::soak)

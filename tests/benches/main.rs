@@ -1,7 +1,7 @@
 //! How fast sealing, opening, streams and the quantum link are, and how long a call's sound takes, as ratios within one
 //! run: `make bench`. Never a pass or fail on seconds.
 //!
-//! `cargo bench -p vernam-tests -- cipher` (or `stream`, `delay`, `call`, `crowd`, `link`, `kme`, `ledger`) runs one part. `kme-crowd`
+//! `cargo bench -p vernam-tests -- cipher` (or `stream`, `files`, `delay`, `call`, `crowd`, `link`, `kme`, `ledger`) runs one part. `kme-crowd`
 //! (ten minutes) and `ledger-long` (some minutes) run only when they are named.
 
 #![expect(clippy::print_stdout, reason = "the tables are what this program is for")]
@@ -10,6 +10,7 @@ mod call;
 mod cipher;
 mod crowd;
 mod delay;
+mod files;
 mod flow;
 mod kme;
 mod ledger;
@@ -33,6 +34,9 @@ fn main() {
     }
     if is_wanted("stream") {
         stream::run();
+    }
+    if is_wanted("files") {
+        files::run();
     }
     if is_wanted("delay") {
         delay::run();

@@ -5,6 +5,7 @@ mod clients;
 mod crash;
 mod demo;
 mod engine;
+mod files;
 mod house;
 mod link_ends;
 mod network;

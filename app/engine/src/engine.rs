@@ -441,7 +441,7 @@ impl Running {
     /// The second connection is made beside the first, and nothing waits for it but files.
     fn dial_files_lane(&self, contact: String, addr: SocketAddr) {
         let Some(peer) = self.peers.get(&contact) else { return };
-        let (endpoint, lanes) = (self.endpoint.clone(), peer.lanes.clone());
+        let (endpoint, lanes, main) = (self.endpoint.clone(), peer.lanes.clone(), peer.connection.clone());
         tokio::spawn(async move {
             // As long as the conversation lives, the second connection is made again whenever it is lost.
             while !lanes.is_closed() {
@@ -449,7 +449,12 @@ impl Running {
                     Ok(lane) => {
                         let _ended = lanes.send(lane.clone()).await;
                         tokio::select! {
-                            why = lane.closed() => tracing::debug!(%why, "the files' connection is lost"),
+                            why = lane.closed() => {
+                                tracing::debug!(%why, "the files' connection is lost");
+                                // A peer that was started anew says so to whatever comes for its old connections: so the
+                                // loss of the other one is known now, not when it has been idle for long.
+                                let _lost_too = main.send_voice(Bytes::from_static(&[0]));
+                            }
                             () = lanes.closed() => lane.close(0, "done"),
                         }
                     }

@@ -33,7 +33,7 @@ pub use files::{
     file_pad_cost,
 };
 pub use pads::PadSource;
-pub use peer::transfers::{forget_files, unfinished_files};
+pub use peer::transfers::{forget_files, paused_files, unfinished_files};
 pub use phone::{
     CallRecord, CallState, CallView, Carried, Input as PhoneInput, Output as PhoneOutput, Phone, PhoneEvent,
     PhoneSettings, Policy, Question, Tone, Transmit,

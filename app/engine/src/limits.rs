@@ -68,6 +68,9 @@ pub const FILE_MESSAGE_PAUSE: Duration = Duration::from_millis(50);
 pub const MAX_OPEN_LISTS: u64 = 128 << 20;
 /// Names of files that did not come, of which each is told.
 pub const MAX_FAILURES_TOLD: usize = 100;
+/// How often a contact is sent a byte that it acknowledges while it has files of ours to answer or to take: one that was
+/// killed and started anew says at once that it knows nothing of the connection.
+pub const FILES_PROBE_PAUSE: Duration = Duration::from_secs(2);
 /// Pieces of files, of 64 KiB at most, between the disk's thread and the flow's task.
 pub const FILE_PIECES: usize = 8;
 /// Before the files' connection is dialled again.

@@ -220,6 +220,14 @@ impl<P: Purpose> RecordReader<P> {
         Self { stream, opener, keys, inputs, suite, newest: None, body: Vec::new() }
     }
 
+    /// As [`Self::next`], to be kept: the record's own buffer, without a copy.
+    pub(crate) async fn next_owned(&mut self) -> Result<Option<Vec<u8>>, FlowError> {
+        let Some(len) = self.next().await?.map(<[u8]>::len) else { return Ok(None) };
+        let mut body = std::mem::take(&mut self.body);
+        body.truncate(len);
+        Ok(Some(body))
+    }
+
     /// The next genuine record's plaintext, or `None` after the last. Refused ones are reported and passed over.
     pub(crate) async fn next(&mut self) -> Result<Option<&[u8]>, FlowError> {
         if self.opener.is_complete() {

@@ -19,6 +19,7 @@ use crate::stream::{Hash, TransferId, u32_at, u64_at};
 const JOURNAL: &str = "journal";
 const OFFER: &str = "offer";
 const RECEIPT: &str = "done";
+const PAUSED: &str = "paused";
 
 /// The folder. Its files name what is sent and received, so only its owner may look into it.
 #[derive(Clone, Debug)]
@@ -128,7 +129,7 @@ impl Desk {
                 }
                 self.remove(&path)?;
                 drop(journal);
-                Ok(())
+                self.set_paused(id, false)
             }
             // Its acceptance was cut off: there is nothing else.
             Err(DeskError::Unknown) => self.remove(&path),
@@ -187,7 +188,21 @@ impl Desk {
 
     /// Forgets an offer.
     pub fn remove_offer(&self, id: TransferId) -> Result<(), DeskError> {
-        self.remove(&self.path(id, OFFER))
+        self.remove(&self.path(id, OFFER))?;
+        self.set_paused(id, false)
+    }
+
+    /// Remembers that a transfer is paused here, or that it is not any more. What is no longer on the desk is forgotten
+    /// with [`Self::paused`].
+    pub fn set_paused(&self, id: TransferId, on: bool) -> Result<(), DeskError> {
+        if on { self.keep(id, PAUSED, &[]) } else { self.remove(&self.path(id, PAUSED)) }
+    }
+
+    /// The transfers on the desk that are paused here.
+    pub fn paused(&self) -> Result<Vec<TransferId>, DeskError> {
+        let mut paused = self.ids(PAUSED)?;
+        paused.retain(|id| [JOURNAL, OFFER].iter().any(|kind| self.path(*id, kind).exists()));
+        Ok(paused)
     }
 
     /// Makes an acceptance durable.

@@ -48,8 +48,8 @@ fn main() -> ExitCode {
         Action::Pad(options) => start_log(invocation.log, None).and_then(|()| vernam::stock::pad(&options)),
         Action::Call(options) => telephone(invocation.log, async { call::call(&options).await }),
         Action::Answer(options) => telephone(invocation.log, async { call::answer(&options).await }),
-        Action::Send(options) => telephone(invocation.log, async { send::send(&options).await }),
-        Action::Receive(options) => telephone(invocation.log, async { send::receive(&options).await }),
+        Action::Send(options) => files(invocation.log, send::send(&options)),
+        Action::Receive(options) => files(invocation.log, send::receive(&options)),
         Action::Calls(options) => start_log(invocation.log, None).and_then(|()| history::calls(&options)),
         Action::Devices(options) => start_log(invocation.log, None).and_then(|()| devices::devices(options)),
         Action::Export(options) => start_log(invocation.log, None).and_then(|()| call::export(&options)),
@@ -110,6 +110,15 @@ fn telephone(level: LogLevel, run: impl Future<Output = anyhow::Result<u8>>) -> 
     }
     // Voice has a clock to keep: a second thread, so that drawing a screen does not hold it up.
     on_two_threads(run)
+}
+
+fn files(level: LogLevel, run: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
+    start_log(level, None)?;
+    // One thread for the network and the seals, and one for each disk at work: no packet changes hands between two cores.
+    let runtime = runtime(&mut Builder::new_current_thread())?;
+    let status = runtime.block_on(run);
+    runtime.shutdown_timeout(LETTING_GO);
+    status
 }
 
 fn on_two_threads(run: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {

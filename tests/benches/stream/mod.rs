@@ -4,7 +4,7 @@
 //! of a source buffer first, as reading a file does, and every receiver reads into one buffer, as writing a file does.
 //! Counted with the session layer: installing key blocks, sealing, opening, wiping pad. Not counted: making the pad.
 
-mod lanes;
+pub(crate) mod lanes;
 mod transfer;
 
 use vernam_session::Suite;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 use vernam_engine::KeySource;
-use vernam_key::{Material, Outbound, SecretBytes};
+use vernam_key::{File, Material, Outbound, SecretBytes};
 use vernam_quic::{Connection, Endpoint, Lane, RecvStream, SendStream};
 use vernam_session::limits::STREAM_HEADER_LEN;
 use vernam_session::{
-    AnnouncedKey, Config, EXPORTER_LABEL, Exporter, FlowId, KeyBlock, Message, NoKey, Output, Role, Session,
-    StockReach, StreamHeader, Suite, VoiceSealer,
+    AnnouncedKey, Config, EXPORTER_LABEL, Exporter, FILES_LANE_CONTEXT, FlowId, KeyBlock, Message, NoKey, Output,
+    RecordSealer, Role, Session, StockReach, StreamHeader, Suite, VoiceSealer,
 };
 use vernam_store::StockKey;
 
@@ -25,7 +25,7 @@ pub struct HandMade {
     /// The connection to the engine.
     pub connection: Connection,
     // Kept: with it the socket would go.
-    _endpoint: Endpoint,
+    endpoint: Endpoint,
     session: Session,
     control: SendStream,
     theirs: Option<RecvStream>,
@@ -63,7 +63,7 @@ impl HandMade {
         let control = connection.open_uni().await.expect("a connection that stands");
         let mut peer = Self {
             connection,
-            _endpoint: endpoint,
+            endpoint,
             session,
             control,
             theirs: None,
@@ -113,6 +113,30 @@ impl HandMade {
         let mut sealer = sealer.expect("a conversation that stands");
         sealer.install(key).expect("a key for this flow");
         sealer
+    }
+
+    /// A connection for files, named on the control stream and taken by the other side.
+    pub async fn files_lane(&mut self) -> Connection {
+        let addr = self.connection.remote_address();
+        let lane = self.endpoint.dial(addr, &self.contact, Lane::Files).await.expect("an engine that accepts");
+        let secret = lane.exporter(EXPORTER_LABEL, FILES_LANE_CONTEXT).expect("a connection that stands");
+        let mut id = [0; 32];
+        id.copy_from_slice(secret.expose("names the connection"));
+        self.say(Message::FilesLane { id }).await;
+        self.hear("the connection for files", |message| *message == Message::FilesLaneReady { id }).await;
+        lane
+    }
+
+    /// A stream for the files of this number under AES-256-GCM, with its key; the number has been offered.
+    pub async fn file_flow(&mut self, lane: &Connection, number: u32) -> FileFlow {
+        let flow = FlowId::of::<File>(number);
+        self.session.request_key(flow, Suite::Aes256Gcm, 32, 0).expect("no other request is under way");
+        let key = self.until("a key for the files", |peer| peer.keys.pop()).await;
+        let mut sealer = self.session.record_sealer::<File>(number).expect("a conversation that stands");
+        sealer.install(key).expect("a key for this flow");
+        let mut stream = lane.open_uni().await.expect("a connection that stands");
+        stream.write_all(&StreamHeader(flow).to_bytes()).await.expect("a connection that stands");
+        FileFlow { stream, sealer, epoch: self.epoch }
     }
 
     /// Time since the lab's epoch.
@@ -195,6 +219,30 @@ impl HandMade {
         let bytes = self.stock.get(start..start + len).ok_or(NoKey::StockUsedUp)?.to_vec();
         self.stock_taken += len;
         Ok((start as u64, Material::from_source(SecretBytes::from_vec(bytes))))
+    }
+}
+
+/// A stream of sealed records.
+pub struct FileFlow {
+    stream: SendStream,
+    sealer: RecordSealer<File>,
+    epoch: Instant,
+}
+
+impl FileFlow {
+    /// Seals and sends `bytes`, in records; the end of the flow with `last`.
+    pub async fn carry(&mut self, bytes: &[u8], last: bool) {
+        let pieces: Vec<&[u8]> = bytes.chunks(32 << 10).collect();
+        for (number, piece) in pieces.iter().enumerate() {
+            let mut record = Vec::new();
+            let is_last = last && number + 1 == pieces.len();
+            let sealed = self.sealer.seal(piece, is_last, &mut record, self.epoch.elapsed());
+            sealed.expect("a key that lasts");
+            self.stream.write_all(&record).await.expect("a connection that stands");
+        }
+        if last {
+            self.stream.finish().expect("it is open");
+        }
     }
 }
 

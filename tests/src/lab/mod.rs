@@ -26,7 +26,7 @@ use vernam_engine::{Command, Event, KeySource, PhoneEvent, Policy};
 use vernam_quic::{Endpoint, QuicIdentity, WireSettings};
 use vernam_session::Suite;
 
-pub use self::handmade::HandMade;
+pub use self::handmade::{FileFlow, HandMade};
 pub use self::person::Person;
 pub use self::relay::Relay;
 pub use self::vault::{Given, Vault, VaultEnd};

@@ -130,6 +130,47 @@ impl Handset {
         Ok(())
     }
 
+    /// Sends it a signal by its name, such as `USR1`.
+    pub fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status()?;
+        ensure!(sent.success(), "{} cannot be sent {signal}", self.name);
+        Ok(())
+    }
+
+    /// Ends it as a power cut would, for the process alone (`kill -9`).
+    pub fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// The exit status, if it has ended.
+    pub fn ended(&mut self) -> anyhow::Result<Option<i32>> {
+        Ok(self.child.try_wait()?.map(|status| status.code().unwrap_or(-1)))
+    }
+
+    /// Waits until it ends by itself, and gives its exit status and all that it told.
+    pub fn status(mut self) -> anyhow::Result<(i32, Vec<Value>)> {
+        let begin = Instant::now();
+        let status = loop {
+            if let Some(status) = self.ended()? {
+                break status;
+            }
+            ensure!(begin.elapsed() < PATIENCE, "{} does not end; its last words:\n{}", self.name, self.tail());
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        if let Some(reader) = self.reader.take() {
+            let _no_panic_in_it = reader.join();
+        }
+        let told = self.told.open().events.iter().map(|(_, event)| event.clone()).collect();
+        Ok((status, told))
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// CPU time that it has used so far, all threads together.
     pub fn cpu(&self) -> anyhow::Result<Duration> {
         cpu_of(self.child.id())
@@ -185,8 +226,17 @@ pub fn cpu_of(process: u32) -> anyhow::Result<Duration> {
 
 /// Memory that a process has in use now, bytes (proc(5): `VmRSS` of `status`).
 pub fn memory_of(process: u32) -> anyhow::Result<u64> {
+    memory_line(process, "VmRSS:")
+}
+
+/// The most memory that a process had in use so far, bytes (`VmHWM`).
+pub fn peak_memory_of(process: u32) -> anyhow::Result<u64> {
+    memory_line(process, "VmHWM:")
+}
+
+fn memory_line(process: u32, name: &str) -> anyhow::Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("a process has memory")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).context("a process has memory")?;
     let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
     Ok(kilobytes * 1_024)
 }

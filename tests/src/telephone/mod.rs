@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use vernam_ca::LabCa;
 
-pub use self::handset::{Handset, PATIENCE, cpu_of, memory_of};
+pub use self::handset::{Handset, PATIENCE, cpu_of, memory_of, peak_memory_of};
 use crate::kmes::{self, Kmes};
 use crate::sound::Sound;
 
@@ -54,9 +54,14 @@ pub struct Habits {
 impl Town {
     /// Two homes with `program`, the path of `vernam`.
     pub fn new(program: &str, habits: &[Habits; 2]) -> anyhow::Result<Self> {
+        Self::with_key(program, habits, BLOCKS)
+    }
+
+    /// The same with so many blocks of key between the KMEs ([`kmes::BLOCK`]), half of them for each direction.
+    pub fn with_key(program: &str, habits: &[Habits; 2], blocks: u64) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let ca = LabCa::new("the town's network")?;
-        let kmes = runtime.block_on(Kmes::start(&ca, [&[CALLER], &[CALLED]], BLOCKS))?;
+        let kmes = runtime.block_on(Kmes::start(&ca, [&[CALLER], &[CALLED]], blocks))?;
         let folder = tempfile::Builder::new().prefix("vernam-town-").tempdir()?;
         for (name, other, kme, habits) in [(CALLER, CALLED, kmes.a, &habits[0]), (CALLED, CALLER, kmes.b, &habits[1])] {
             let home = folder.path().join(name);
@@ -87,6 +92,35 @@ impl Town {
         let address = address.to_string();
         let call = ["call", CALLED, "--json", "--address", &address];
         self.start(CALLER, sound, &[&call, more].concat())
+    }
+
+    /// `vernam send`, from the caller to the called: where it listens, or a wire to there.
+    pub fn send(&self, address: &str, more: &[&str]) -> anyhow::Result<Handset> {
+        let send = ["send", CALLED, "--json", "--log", "info", "--address", address];
+        self.start(CALLER, None, &[&send, more].concat())
+    }
+
+    /// `vernam receive`, of the called; returns it with where it listens.
+    pub fn receive(&self, listen: SocketAddr, into: &Path, more: &[&str]) -> anyhow::Result<(Handset, SocketAddr)> {
+        let (listen, into) = (listen.to_string(), into.display().to_string());
+        let receive = ["receive", "--json", "--log", "info", "--listen", &listen, "--into", &into];
+        let handset = self.start(CALLED, None, &[&receive, more].concat())?;
+        let listening = handset.wait("listening");
+        let address = listening["address"].as_str().context("the address it listens on")?.parse()?;
+        Ok((handset, address))
+    }
+
+    /// The store of one of them, while no program of theirs runs.
+    pub fn store(&self, name: &str) -> anyhow::Result<vernam_store::Store> {
+        let home = self.folder.path().join(name);
+        let anchors = self.folder.path().join(format!("{name}-state")).join("vernam/anchors");
+        let key = vernam_store::StoreKey::load_or_create(home.join("store.key"))?;
+        Ok(vernam_store::Store::open(home.join("store"), anchors, key)?)
+    }
+
+    /// What the programs of one of them wrote to standard error so far, one after the other.
+    pub fn log(&self, name: &str) -> anyhow::Result<String> {
+        Ok(std::fs::read_to_string(self.folder.path().join(format!("{name}.log")))?)
     }
 
     fn start(&self, name: &'static str, sound: Option<&Sound>, args: &[&str]) -> anyhow::Result<Handset> {

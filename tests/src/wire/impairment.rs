@@ -47,6 +47,8 @@ pub struct Impairment {
     pub held_back: Duration,
     /// Share that arrives twice, 0 to 1.
     pub repeated: f64,
+    /// Share in which a bit is turned over on the way, 0 to 1.
+    pub corrupted: f64,
 }
 
 impl Impairment {
@@ -58,6 +60,7 @@ impl Impairment {
         reordered: 0.0,
         held_back: Duration::ZERO,
         repeated: 0.0,
+        corrupted: 0.0,
     };
 
     /// The same with other losses.
@@ -82,6 +85,12 @@ impl Impairment {
     #[must_use]
     pub const fn repeating(self, repeated: f64) -> Self {
         Self { repeated, ..self }
+    }
+
+    /// The same with a share of datagrams in which a bit is turned over.
+    #[must_use]
+    pub const fn corrupting(self, corrupted: f64) -> Self {
+        Self { corrupted, ..self }
     }
 }
 
@@ -137,6 +146,17 @@ impl Fates {
         let repeated = self.random.random_bool(impairment.repeated);
         let again = repeated.then(|| at + impairment.jitter.mul_f64(self.random.random::<f64>()));
         Fate::Arrives { at, held_back, again }
+    }
+
+    /// Turns a bit of a datagram over, or does not; true if it did.
+    pub fn corrupt(&mut self, impairment: &Impairment, datagram: &mut [u8]) -> bool {
+        // Nothing is drawn where nothing can happen, so that what else follows from the seed stays as it is.
+        if impairment.corrupted <= 0.0 || datagram.is_empty() || !self.random.random_bool(impairment.corrupted) {
+            return false;
+        }
+        let bit = self.random.random_range(0..datagram.len() * 8);
+        datagram[bit / 8] ^= 1 << (bit % 8);
+        true
     }
 
     fn is_lost(&mut self, loss: Loss) -> bool {

@@ -59,6 +59,8 @@ pub struct Counts {
     pub held_back: u64,
     /// Delivered a second time.
     pub repeated: u64,
+    /// With a bit turned over.
+    pub corrupted: u64,
     /// Handed to the receiver, repetitions included.
     pub delivered: u64,
 }
@@ -176,6 +178,11 @@ impl Wire {
         Ok(moved)
     }
 
+    /// Where it leads to.
+    pub fn target(&self) -> SocketAddr {
+        self.shared.target
+    }
+
     /// What happened so far.
     pub fn counts(&self, way: Way) -> Counts {
         self.shared.open().way(way).counts
@@ -248,7 +255,11 @@ impl State {
         }
         for due in [first, again].into_iter().flatten() {
             if self.queue.len() < MAX_UNDER_WAY {
-                let parcel = Parcel { due, number: self.queued, forth: way == Way::Forth, datagram: datagram.to_vec() };
+                let mut datagram = datagram.to_vec();
+                let direction = self.way(way);
+                let corrupted = direction.fates.corrupt(&direction.impairment, &mut datagram);
+                direction.counts.corrupted += u64::from(corrupted);
+                let parcel = Parcel { due, number: self.queued, forth: way == Way::Forth, datagram };
                 self.queue.push(Reverse(parcel));
                 self.queued += 1;
             }

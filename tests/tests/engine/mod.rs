@@ -6,6 +6,7 @@ mod calls;
 mod crossing;
 mod files;
 mod heard;
+mod hostile_names;
 mod leaks;
 mod pace;
 mod pads;

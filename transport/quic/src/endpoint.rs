@@ -19,6 +19,7 @@ use crate::limits::{
     HANDSHAKE_TIMEOUT, MAX_CONNECTIONS, MAX_HANDSHAKES, MAX_WAITING, RETRY_FROM_HANDSHAKES, WAITING_BUFFER,
 };
 use crate::pace::{CallSwitch, Pace};
+use crate::reset::ResetKey;
 use crate::tls::{SERVER_NAME, Tls, quic_client, quic_server};
 use crate::wire::{SocketBuffers, Wire, WireSettings};
 
@@ -74,10 +75,11 @@ impl Endpoint {
         let socket_error = |source| QuicError::Socket { addr, source };
         let wire = Wire::open(addr, &settings).map_err(socket_error)?;
         let bound = wire.socket.local_addr().map_err(socket_error)?;
+        let reset_key = Arc::new(ResetKey::of(&identity.key));
         let tls = Tls::new(identity, roots, settings.key_log.clone())?;
         let call = CallSwitch::new();
         let server = server_config(&tls)?;
-        let config = EndpointConfig::default();
+        let config = EndpointConfig::new(reset_key);
         let quic = quinn::Endpoint::new_with_abstract_socket(
             config,
             Some(server.clone()),

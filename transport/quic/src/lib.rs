@@ -45,6 +45,7 @@ mod identity;
 mod impair;
 mod lane;
 mod pace;
+mod reset;
 mod tap;
 mod tls;
 mod wire;

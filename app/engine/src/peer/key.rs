@@ -216,8 +216,11 @@ impl Peer {
             })
         });
         let taken = taken.await;
-        if let Ok((_, material)) = &taken {
+        if let Ok((start, material)) = &taken {
             let len = material.len() as u64;
+            // Where it was in the stock is no secret, and shows afterwards that nothing was taken twice.
+            let (contact, purpose) = (&self.contact, purpose_name(flow));
+            tracing::info!(target: "vernam_engine::key", %contact, way = "out", start, len, purpose, "key was taken");
             *self.account.outbound.entry((purpose_name(flow), suite)).or_default() += len;
             if flow.purpose == vernam_key::File::CODE {
                 self.transfers.charge(flow.number, len);
@@ -233,6 +236,8 @@ impl Peer {
         let taken = self.stocks.with(move |pair| pair.inbound.take_at(start, len, on)).await;
         match &taken {
             Ok(material) => {
+                let (contact, purpose) = (&self.contact, purpose_name(offer.flow));
+                tracing::info!(target: "vernam_engine::key", %contact, way = "in", start, len, purpose, "key was taken");
                 *self.account.inbound.entry((purpose_name(offer.flow), offer.suite)).or_default() +=
                     material.len() as u64;
             }

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use vernam_etsi014::SaeId;
 use vernam_files::{Desk, DeskError, FileEnd, Manifest, Offer, TransferId};
 use vernam_session::{FileCancelReason, FileStopReason, Message, Suite};
@@ -34,7 +35,9 @@ use super::{End, Input, Peer};
 use crate::command::Command;
 use crate::event::Event;
 use crate::files::{FailedFile, FileDone, FileError, FileStatus, FileWait, IfShort};
-use crate::limits::{FILE_MESSAGE_PAUSE, FILE_MESSAGES, MAX_FAILURES_TOLD, TRANSFER_DOUBLINGS, TRANSFER_PAUSE};
+use crate::limits::{
+    FILE_MESSAGE_PAUSE, FILE_MESSAGES, FILES_PROBE_PAUSE, MAX_FAILURES_TOLD, TRANSFER_DOUBLINGS, TRANSFER_PAUSE,
+};
 
 /// What reaches a conversation from its transfers' own tasks.
 pub(crate) enum FileInput {
@@ -60,6 +63,8 @@ pub(crate) struct Transfers {
     sending: BTreeMap<TransferId, Sending>,
     receiving: BTreeMap<TransferId, Receiving>,
     said: Allowance,
+    /// When it was last looked whether the contact is there.
+    probed: Option<Instant>,
 }
 
 impl Transfers {
@@ -71,6 +76,7 @@ impl Transfers {
             sending: BTreeMap::new(),
             receiving: BTreeMap::new(),
             said: Allowance::new(FILE_MESSAGES, FILE_MESSAGE_PAUSE),
+            probed: None,
         }
     }
 
@@ -110,12 +116,14 @@ impl Transfers {
                 }
             }
             let offers: Vec<_> = desk.offers()?.into_iter().map(|id| (id, desk.offer(id))).collect();
-            Ok((desk, parts, offers))
+            let paused = desk.paused()?;
+            Ok((desk, parts, offers, paused))
         };
-        let (desk, parts, offers) = on_disk(look).await.map_err(|error| error.to_string())?;
+        let (desk, parts, offers, paused) = on_disk(look).await.map_err(|error| error.to_string())?;
         for part in parts {
             let id = part.id;
-            if let Some(receiving) = Receiving::found(part) {
+            if let Some(mut receiving) = Receiving::found(part) {
+                receiving.here = paused.contains(&id);
                 self.receiving.entry(id).or_insert(receiving);
             }
         }
@@ -123,7 +131,9 @@ impl Transfers {
             match offer {
                 Ok((offer, note)) => {
                     let (suite, if_short) = kept_note(&note).unwrap_or((Suite::Otp, IfShort::Ask));
-                    self.sending.entry(id).or_insert_with(|| Sending::new(Arc::new(offer), suite, if_short));
+                    let mut sending = Sending::new(Arc::new(offer), suite, if_short);
+                    sending.here = paused.contains(&id);
+                    self.sending.entry(id).or_insert(sending);
                 }
                 Err(error) => tracing::warn!(%id, %error, "an offer on the desk cannot be used"),
             }
@@ -150,7 +160,18 @@ pub fn unfinished_files(folder: &Path, contact: &str) -> Result<Vec<TransferId>,
     }
 }
 
-/// Gives those up; how many they were. The contact hears of it when it asks for the rest.
+/// Those of them that are paused here.
+///
+/// # Errors
+/// If the desk cannot be read.
+pub fn paused_files(folder: &Path, contact: &str) -> Result<Vec<TransferId>, DeskError> {
+    match desk_of(folder, contact).filter(|desk| desk.is_dir()) {
+        Some(desk) => Desk::open(&desk)?.paused(),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Gives those up that are unfinished; how many they were. The contact hears of it when it asks for the rest.
 ///
 /// # Errors
 /// If the desk cannot be read or written.
@@ -284,6 +305,11 @@ impl Peer {
         for id in ids {
             self.session.send(Message::FileResume { id }, now);
         }
+        let paused: Vec<_> =
+            self.transfers.sending.iter().filter(|(_, one)| one.here).map(|(id, one)| (*id, one.there)).collect();
+        for (id, there) in paused {
+            self.tell_file_status(id, true, FileStatus::Paused { here: true, there }).await;
+        }
         self.offer_waiting_files().await;
     }
 
@@ -334,6 +360,11 @@ impl Peer {
     }
 
     async fn pause_files(&mut self, transfer: TransferId, on: bool) {
+        if let Some(desk) = self.transfers.desk.clone()
+            && let Err(error) = on_disk(move || desk.set_paused(transfer, on)).await
+        {
+            self.warn(error.to_string()).await;
+        }
         if self.transfers.sending.contains_key(&transfer) {
             self.pause_sending(transfer, on).await;
         } else if self.transfers.receiving.contains_key(&transfer) {
@@ -394,6 +425,14 @@ impl Peer {
         self.look_at_writers().await;
         self.look_for_room();
         self.offer_waiting_files().await;
+        let transfers = &mut self.transfers;
+        if transfers.sending.values().any(Sending::is_under_way)
+            && transfers.probed.is_none_or(|probed| probed.elapsed() >= FILES_PROBE_PAUSE)
+        {
+            transfers.probed = Some(Instant::now());
+            // One byte that is no voice: it is passed over, but QUIC acknowledges it.
+            let _lost_and_noticed = self.connection.send_voice(Bytes::from_static(&[0]));
+        }
         let contact = self.name();
         let sending = self.transfers.sending.iter_mut().map(|(id, one)| (id, true, one.totals.bytes, &mut one.meter));
         let receiving = self.transfers.receiving.iter_mut();

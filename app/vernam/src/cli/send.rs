@@ -1,6 +1,6 @@
 //! `vernam send` and `vernam receive`: files.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 use vernam_session::Suite;
@@ -22,9 +22,12 @@ A transfer that is cut off (Ctrl-C, a lost connection, either machine) is kept: 
 to this contact goes on with it from where the contact is. `vernam send bob --forget` gives up what is
 unfinished.
 
+While it goes: p and Enter pauses it, and lets it go on; c and Enter cancels it, at both ends. From a
+script: kill -USR1 and kill -USR2. A pause outlives the program: `vernam send bob` without a path goes on.
+
 Exit status: 0 all of it is in place at the contact's; 1 it failed, or a file could not be read (it
-says which); 2 wrong usage; 3 declined or cancelled; 4 the contact cannot be reached; 6 there is not
-enough key; 130 stopped by a signal.";
+says which); 2 wrong usage; 3 declined or cancelled; 4 the contact cannot be reached, or was away for
+as long as --give-up says; 6 there is not enough key; 130 stopped by a signal.";
 
 pub(super) const RECEIVE_AFTER_HELP: &str = "\
 Examples:
@@ -37,6 +40,9 @@ are there and verified; until then they are in a hidden folder. What was accepte
 after a lost connection, and when `vernam receive` is started anew.
 
 Without a terminal, what --from does not name is declined.
+
+While files come: p and Enter pauses them, and lets them go on; c and Enter cancels them, at both ends.
+From a script: kill -USR1 and kill -USR2. A pause outlives the program.
 
 Exit status: 0 ended as asked; 1 it failed, or with --once a file did not come; 2 wrong usage; 3 with
 --once: it was declined or cancelled; 130 stopped by a signal.";
@@ -83,6 +89,11 @@ pub(super) struct SendArgs {
     /// Where there is not enough key, send under AES-256-GCM instead
     #[arg(long)]
     allow_aes: bool,
+
+    /// End, with status 4, when the contact has been away for so long; what is unfinished is kept [default: wait for ever
+    /// for one who was there]
+    #[arg(long, value_name = "SECONDS")]
+    give_up: Option<u32>,
 
     /// Give up what is unfinished for this contact, and send nothing
     #[arg(long, conflicts_with_all = ["paths", "suite", "wait_for_key", "allow_aes"])]
@@ -143,6 +154,8 @@ pub struct SendOptions {
     pub suite: Option<Suite>,
     /// What to do where there is not enough key.
     pub shortage: ShortageChoice,
+    /// How long a contact that has left is waited for; for ever, if it was not said.
+    pub give_up: Option<Duration>,
     /// Give up what is unfinished.
     pub forget: bool,
     /// As JSON Lines.
@@ -193,8 +206,9 @@ impl SendArgs {
             (_, true) => ShortageChoice::Aes,
             _ => ShortageChoice::End,
         };
-        let Self { contact, paths, home, address, forget, json, .. } = self;
-        SendOptions { contact, paths, home, address, suite, shortage, forget, json }
+        let Self { contact, paths, home, address, forget, json, give_up, .. } = self;
+        let give_up = give_up.map(|seconds| Duration::from_secs(seconds.into()));
+        SendOptions { contact, paths, home, address, suite, shortage, give_up, forget, json }
     }
 }
 

@@ -1,21 +1,29 @@
-//! How transfers are shown: lines for people, with one line of progress on a terminal, or JSON Lines for programs.
+//! How transfers are shown: lines for people, with a line of progress for each on a terminal, or JSON Lines for programs.
 //!
 //! The first JSON line is the header `{"schema":"vernam-files","version":1}`. Every other line is one event: `"event"`,
-//! and its fields. Units stand in the names: `_bytes`, `_s`. The last line is `stopped`, with the exit status. A field may
-//! be added under the same version; none changes its meaning or goes away.
+//! and its fields. Units stand in the names: `_bytes`, `_s`; `transfer` names a transfer, the same at both ends. The last
+//! line is `stopped`, with the exit status. A field may be added under the same version; none changes its meaning or goes
+//! away.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal as _, Write as _, stderr, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Serialize;
-use vernam_engine::{Event, FileDone, FileError, FileStatus, IfShort, OfferedFiles, Shortage};
+use vernam_engine::{Event, FileDone, FileError, FileStatus, FileWait, IfShort, OfferedFiles, Shortage, TransferId};
 
 /// Changed names that are shown one by one.
 const CHANGES_SHOWN: usize = 10;
 /// Names of an offer that are shown one by one.
 const NAMES_SHOWN: u32 = 20;
+
+/// Without a terminal, progress is told in steps of so many percent.
+const STEP: u64 = 10;
+/// The line of progress.
+const LINE: &str = "{bar:24} {percent:>3} %  {msg}";
 
 /// The header line.
 const HEADER: &str = r#"{"schema":"vernam-files","version":1}"#;
@@ -32,6 +40,7 @@ pub(super) enum Said<'a> {
     Forgotten { transfers: usize },
     /// Files are about to be offered.
     Prepared {
+        transfer: String,
         name: &'a str,
         files: u32,
         folders: u32,
@@ -42,9 +51,17 @@ pub(super) enum Said<'a> {
         left_out: u64,
     },
     /// There is not enough key.
-    Short { needed_bytes: u64, usable_bytes: u64, missing_bytes: u64, wait_s: Option<f64>, done: &'static str },
+    Short {
+        transfer: String,
+        needed_bytes: u64,
+        usable_bytes: u64,
+        missing_bytes: u64,
+        wait_s: Option<f64>,
+        done: &'static str,
+    },
     /// A contact offers files.
     Offered {
+        transfer: String,
         contact: &'a str,
         name: &'a str,
         files: u32,
@@ -56,11 +73,12 @@ pub(super) enum Said<'a> {
     /// A person is asked.
     Question { contact: &'a str },
     /// Where a transfer stands.
-    Status { text: String },
+    Status { transfer: String, state: &'static str, there_bytes: Option<u64>, missing_bytes: Option<u64>, text: String },
     /// How far it is.
-    Progress { done_bytes: u64, size_bytes: u64, rate_bytes_per_s: u64, left_s: Option<u64> },
+    Progress { transfer: String, done_bytes: u64, size_bytes: u64, rate_bytes_per_s: u64, left_s: Option<u64> },
     /// It is over.
     Ended {
+        transfer: String,
         whole: bool,
         error: Option<String>,
         places: &'a [PathBuf],
@@ -81,9 +99,17 @@ pub(super) enum Said<'a> {
 /// Where it is shown.
 pub(super) struct Show {
     json: bool,
-    /// A line of progress stands on the terminal, of so many characters.
-    line: Option<usize>,
-    terminal: bool,
+    /// The lines of progress, where standard error is a terminal.
+    lines: Option<MultiProgress>,
+    under_way: BTreeMap<String, Progress>,
+}
+
+/// How one transfer is shown.
+#[derive(Default)]
+struct Progress {
+    bar: Option<ProgressBar>,
+    /// Percent that were told last.
+    told: u64,
 }
 
 impl Show {
@@ -91,30 +117,42 @@ impl Show {
         if json {
             writeln!(stdout(), "{HEADER}")?;
         }
-        Ok(Self { json, line: None, terminal: !json && stderr().is_terminal() })
+        let lines = (!json && stderr().is_terminal()).then(MultiProgress::new);
+        Ok(Self { json, lines, under_way: BTreeMap::new() })
     }
 
     pub(super) fn tell(&mut self, said: &Said<'_>) -> anyhow::Result<()> {
         if self.json {
             return Ok(writeln!(stdout(), "{}", serde_json::to_string(said)?)?);
         }
-        if let Said::Progress { done_bytes, size_bytes, rate_bytes_per_s, left_s } = said {
-            let left = left_s.map_or(String::new(), |left| format!(", {} left", span(left)));
-            let percent = done_bytes.saturating_mul(100) / (*size_bytes).max(1);
-            let (done, size, rate) = (amount(*done_bytes), amount(*size_bytes), amount(*rate_bytes_per_s));
-            return self.progress(&format!("{percent:>3} %  {done} of {size}, {rate}/s{left}"));
+        match said {
+            Said::Progress { transfer, done_bytes, size_bytes, rate_bytes_per_s, left_s } => {
+                let left = left_s.map_or(String::new(), |left| format!(", {} left", span(left)));
+                let (done, size, rate) = (amount(*done_bytes), amount(*size_bytes), amount(*rate_bytes_per_s));
+                let text = format!("{done} of {size}, {rate}/s{left}");
+                self.progress(transfer, *done_bytes, *size_bytes, &text)
+            }
+            Said::Ended { transfer, .. } => {
+                if let Some(bar) = self.under_way.remove(transfer).and_then(|progress| progress.bar) {
+                    bar.finish_and_clear();
+                }
+                self.say(&words(said))
+            }
+            _ => self.say(&words(said)),
         }
-        self.clear()?;
-        for line in words(said) {
-            writeln!(stdout(), "{line}")?;
-        }
-        Ok(())
+    }
+
+    /// Writes lines, above those of progress.
+    fn say(&self, words: &[String]) -> anyhow::Result<()> {
+        let write = || words.iter().try_for_each(|line| writeln!(stdout(), "{line}"));
+        Ok(self.lines.as_ref().map_or_else(write, |lines| lines.suspend(write))?)
     }
 
     /// Anything about files that is not said elsewhere.
     pub(super) fn event(&mut self, event: &Event) -> anyhow::Result<()> {
         match event {
-            Event::FilePrepared { files, .. } => self.tell(&Said::Prepared {
+            Event::FilePrepared { transfer, files, .. } => self.tell(&Said::Prepared {
+                transfer: transfer.to_string(),
                 name: &files.name,
                 files: files.totals.files,
                 folders: files.totals.folders,
@@ -124,31 +162,22 @@ impl Show {
                 remains_bytes: files.remains,
                 left_out: files.left_out_count,
             }),
-            Event::FileStatus { status, .. } => match status {
-                FileStatus::Offered => self.tell(&Said::Status { text: "offered".to_owned() }),
-                FileStatus::Moving { there: 0 } => Ok(()),
-                FileStatus::Moving { there } => {
-                    self.tell(&Said::Status { text: format!("goes on: {} are there already", amount(*there)) })
-                }
-                FileStatus::Paused { here: false, there: false } => {
-                    self.tell(&Said::Status { text: "goes on".to_owned() })
-                }
-                FileStatus::Paused { .. } => self.tell(&Said::Status { text: "paused".to_owned() }),
-                FileStatus::Waits(wait) => self.tell(&Said::Status { text: wait.to_string() }),
-                FileStatus::NotTaken(why) => self.tell(&Said::Status { text: format!("not taken: {why}") }),
-                _ => Ok(()),
+            Event::FileStatus { transfer, status, .. } => match stands(*transfer, status) {
+                Some(said) => self.tell(&said),
+                None => Ok(()),
             },
-            Event::FileProgress { done, size, rate, .. } => {
+            Event::FileProgress { transfer, done, size, rate, .. } => {
                 let left_s = size.saturating_sub(*done).checked_div(*rate);
                 let (done_bytes, size_bytes, rate_bytes_per_s) = (*done, *size, *rate);
-                self.tell(&Said::Progress { done_bytes, size_bytes, rate_bytes_per_s, left_s })
+                let transfer = transfer.to_string();
+                self.tell(&Said::Progress { transfer, done_bytes, size_bytes, rate_bytes_per_s, left_s })
             }
             Event::Warning { text, .. } => self.tell(&Said::Warning { text }),
             _ => Ok(()),
         }
     }
 
-    pub(super) fn short(&mut self, shortage: &Shortage, choice: IfShort) -> anyhow::Result<()> {
+    pub(super) fn short(&mut self, transfer: TransferId, shortage: &Shortage, choice: IfShort) -> anyhow::Result<()> {
         let done = match choice {
             IfShort::Ask => "nothing is sent",
             IfShort::Wait => "waits for key",
@@ -156,12 +185,14 @@ impl Show {
         };
         let Shortage { cost, usable, missing, wait, .. } = *shortage;
         let wait_s = wait.map(|wait| wait.as_secs_f64());
-        self.tell(&Said::Short { needed_bytes: cost, usable_bytes: usable, missing_bytes: missing, wait_s, done })
+        let (transfer, needed_bytes, usable_bytes, missing_bytes) = (transfer.to_string(), cost, usable, missing);
+        self.tell(&Said::Short { transfer, needed_bytes, usable_bytes, missing_bytes, wait_s, done })
     }
 
-    pub(super) fn offered(&mut self, contact: &str, offer: &OfferedFiles) -> anyhow::Result<()> {
+    pub(super) fn offered(&mut self, contact: &str, transfer: TransferId, offer: &OfferedFiles) -> anyhow::Result<()> {
         let totals = offer.totals;
         self.tell(&Said::Offered {
+            transfer: transfer.to_string(),
             contact,
             name: &offer.name,
             files: totals.files,
@@ -174,27 +205,30 @@ impl Show {
             return Ok(());
         }
         let shown = offer.manifest.len().min(NAMES_SHOWN);
+        let mut lines = Vec::new();
         for entry in 0..shown {
             let path = vernam_engine::display(&offer.layout.path(&offer.manifest, entry)).into_owned();
             let size = offer.manifest.get(entry).filter(|entry| entry.is_file()).map(|entry| amount(entry.size()));
-            writeln!(stdout(), "  {path}{}", size.map_or("/".to_owned(), |size| format!("  {size}")))?;
+            lines.push(format!("  {path}{}", size.map_or("/".to_owned(), |size| format!("  {size}"))));
         }
         if shown < offer.manifest.len() {
-            writeln!(stdout(), "  and {} more", offer.manifest.len() - shown)?;
+            lines.push(format!("  and {} more", offer.manifest.len() - shown));
         }
         for change in offer.layout.changes().iter().take(CHANGES_SHOWN) {
-            writeln!(stdout(), "  \u{201c}{}\u{201d} will be called {}", change.offered, change.name)?;
+            lines.push(format!("  \u{201c}{}\u{201d} will be called {}", change.offered, change.name));
         }
         if offer.weaker {
-            writeln!(stdout(), "  It was accepted under one-time pad; the rest would come under less.")?;
+            lines.push("  It was accepted under one-time pad; the rest would come under less.".to_owned());
         }
-        Ok(())
+        self.say(&lines)
     }
 
-    pub(super) fn ended(&mut self, result: &Result<FileDone, FileError>) -> anyhow::Result<()> {
+    pub(super) fn ended(&mut self, id: TransferId, result: &Result<FileDone, FileError>) -> anyhow::Result<()> {
+        let transfer = id.to_string();
         match result {
             Ok(done) => {
                 self.tell(&Said::Ended {
+                    transfer,
                     whole: done.failed == 0,
                     error: None,
                     places: &done.places,
@@ -210,6 +244,7 @@ impl Show {
                 Ok(())
             }
             Err(error) => self.tell(&Said::Ended {
+                transfer,
                 whole: false,
                 error: Some(error.to_string()),
                 places: &[],
@@ -222,22 +257,64 @@ impl Show {
         }
     }
 
-    fn progress(&mut self, text: &str) -> anyhow::Result<()> {
-        if self.terminal {
-            let before = self.line.replace(text.len()).unwrap_or(0);
-            write!(stderr(), "\r{text:<before$}")?;
-            stderr().flush()?;
+    fn progress(&mut self, transfer: &str, done: u64, size: u64, text: &str) -> anyhow::Result<()> {
+        let progress = self.under_way.entry(transfer.to_owned()).or_default();
+        if let Some(lines) = &self.lines {
+            let bar = progress.bar.get_or_insert_with(|| {
+                let style = ProgressStyle::with_template(LINE).unwrap_or_else(|_not_ours| ProgressStyle::default_bar());
+                lines.add(ProgressBar::new(size).with_style(style))
+            });
+            bar.set_message(text.to_owned());
+            bar.set_position(done);
+            return Ok(());
         }
-        Ok(())
+        let percent = done.saturating_mul(100).checked_div(size).unwrap_or(100);
+        if percent < progress.told + STEP {
+            return Ok(());
+        }
+        progress.told = percent - percent % STEP;
+        Ok(writeln!(stdout(), "{percent:>3} %  {text}")?)
     }
+}
 
-    fn clear(&mut self) -> anyhow::Result<()> {
-        if let Some(len) = self.line.take() {
-            write!(stderr(), "\r{:len$}\r", "")?;
-            stderr().flush()?;
+/// Where a transfer stands, where that is worth a word.
+fn stands(transfer: TransferId, status: &FileStatus) -> Option<Said<'static>> {
+    let (mut there_bytes, mut missing_bytes) = (None, None);
+    let (state, text) = match status {
+        FileStatus::Offered => ("offered", "offered".to_owned()),
+        FileStatus::Moving { there } => {
+            there_bytes = Some(*there);
+            let text = if *there == 0 {
+                "it goes".to_owned()
+            } else {
+                format!("goes on: {} are there already", amount(*there))
+            };
+            ("moving", text)
         }
-        Ok(())
-    }
+        FileStatus::Paused { here: false, there: false } => ("goes_on", "goes on".to_owned()),
+        FileStatus::Paused { here: true, .. } => ("paused", "paused".to_owned()),
+        FileStatus::Paused { .. } => ("paused", "paused by the contact".to_owned()),
+        FileStatus::Waits(wait) => {
+            missing_bytes = match wait {
+                FileWait::Key { missing } | FileWait::Room { missing } | FileWait::RoomAtContact { missing } => {
+                    Some(*missing)
+                }
+                _ => None,
+            };
+            let state = match wait {
+                FileWait::Connection => "waits_for_connection",
+                FileWait::Key { .. } => "waits_for_key",
+                FileWait::Room { .. } => "waits_for_room",
+                FileWait::RoomAtContact { .. } => "waits_for_room_at_contact",
+                FileWait::Person(_) => "waits_for_person",
+                _ => "waits",
+            };
+            (state, wait.to_string())
+        }
+        FileStatus::NotTaken(why) => ("not_taken", format!("not taken: {why}")),
+        _ => return None,
+    };
+    Some(Said::Status { transfer: transfer.to_string(), state, there_bytes, missing_bytes, text })
 }
 
 /// What people read.
@@ -248,7 +325,7 @@ fn words(said: &Said<'_>) -> Vec<String> {
         }
         Said::Nothing { contact } => vec![format!("nothing for {contact} is unfinished")],
         Said::Forgotten { transfers } => vec![format!("{transfers} unfinished transfers were given up")],
-        Said::Prepared { name, files, folders, size_bytes, suite, pad_bytes, remains_bytes, left_out } => {
+        Said::Prepared { name, files, folders, size_bytes, suite, pad_bytes, remains_bytes, left_out, .. } => {
             let mut lines = vec![format!("{} under {suite}", summary(name, *files, *folders, *size_bytes))];
             if *pad_bytes > 0 {
                 lines.push(format!("costs {} of key; {} remain", amount(*pad_bytes), amount(*remains_bytes)));
@@ -258,7 +335,7 @@ fn words(said: &Said<'_>) -> Vec<String> {
             }
             lines
         }
-        Said::Short { needed_bytes, usable_bytes, missing_bytes, wait_s, done } => {
+        Said::Short { needed_bytes, usable_bytes, missing_bytes, wait_s, done, .. } => {
             let wait = match wait_s {
                 Some(wait) => format!("they come in {}", span(Duration::from_secs_f64(*wait).as_secs())),
                 None => "none comes at the moment".to_owned(),
@@ -269,7 +346,7 @@ fn words(said: &Said<'_>) -> Vec<String> {
                 format!("{done}; --wait-for-key waits, --allow-aes takes AES-256-GCM"),
             ]
         }
-        Said::Offered { contact, name, files, folders, size_bytes, suite, renamed } => {
+        Said::Offered { contact, name, files, folders, size_bytes, suite, renamed, .. } => {
             let mut lines =
                 vec![format!("{contact} offers {} under {suite}", summary(name, *files, *folders, *size_bytes))];
             if *renamed > 0 {
@@ -290,7 +367,7 @@ fn words(said: &Said<'_>) -> Vec<String> {
         }
         Said::Away { contact, why: Some(why) } => vec![format!("{contact} is away: {why}")],
         Said::Away { contact, why: None } => vec![format!("{contact} has left")],
-        Said::Status { text } => vec![text.clone()],
+        Said::Status { text, .. } => vec![text.clone()],
         Said::Warning { text } => vec![(*text).to_owned()],
         Said::Progress { .. } | Said::Stopped { .. } => Vec::new(),
     }

@@ -148,8 +148,8 @@ pub(super) async fn receive(
     }
     let mut arrivals = None;
     loop {
-        let (arrival, over) = match reader.next().await {
-            Ok(Some(piece)) => (Arrival::Bytes(piece.to_vec()), false),
+        let (arrival, over) = match reader.next_owned().await {
+            Ok(Some(piece)) => (Arrival::Bytes(piece), false),
             Ok(None) => (Arrival::Over(Ok(())), true),
             Err(error) => (Arrival::Over(Err(error.to_string())), true),
         };

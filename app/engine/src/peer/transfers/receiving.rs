@@ -29,7 +29,7 @@ pub(super) struct Receiving {
     agreed: Option<Suite>,
     folder: PathBuf,
     listed: Option<Listed>,
-    here: bool,
+    pub(super) here: bool,
     there: bool,
     trial: Option<Try>,
     writer: Option<Writer>,
@@ -368,12 +368,16 @@ impl Peer {
         {
             let _ended = sink.send(arrivals);
         }
-        let (here, point) = (one.here, FilePoint { entry: point.entry, offset: point.offset, prefix: point.prefix.0 });
+        let (here, away, point) =
+            (one.here, one.there, FilePoint { entry: point.entry, offset: point.offset, prefix: point.prefix.0 });
         self.session.send(Message::FileAccept { transfer: number, point }, now);
         if here {
             self.session.send(Message::FilePause { transfer: number, on: true }, now);
         }
         self.tell_file_status(id, false, FileStatus::Moving { there }).await;
+        if here {
+            self.tell_file_status(id, false, FileStatus::Paused { here, there: away }).await;
+        }
     }
 
     /// A writer is done.

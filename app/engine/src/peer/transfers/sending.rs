@@ -28,8 +28,8 @@ pub(super) struct Sending {
     suite: Suite,
     if_short: IfShort,
     state: State,
-    here: bool,
-    there: bool,
+    pub(super) here: bool,
+    pub(super) there: bool,
     trial: Option<Try>,
     /// Bytes of the stock that are kept for it.
     pub(super) reserved: u64,
