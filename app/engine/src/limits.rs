@@ -23,6 +23,8 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(20);
 pub const KEY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a call waits for its first key where there is none yet: two people who have only just met fill their stocks.
 pub const FIRST_KEY_PATIENCE: Duration = Duration::from_secs(20);
+/// How long after a no a call asks again for its first key.
+pub const FIRST_KEY_RETRY: Duration = Duration::from_secs(1);
 /// How long the engine waits for a conversation that does not take its commands.
 pub const COMMAND_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a conversation may take to say goodbye when the engine ends.

@@ -8,7 +8,9 @@ use vernam_key::{Inbound, Outbound, Voice};
 use vernam_quic::Connection;
 use vernam_session::{CallTerms, FlowId, KeyBlock, KeyError, Refusal, Suite, VoiceOpener, VoiceSealer, voice_pad_len};
 
-use crate::limits::{FIRST_KEY_PATIENCE, MAX_HEARD_FLOWS, OLD_FLOW_LINGERS, VOICE_BLOCK_PACKETS, VOICE_REFILL_BELOW};
+use crate::limits::{
+    FIRST_KEY_PATIENCE, FIRST_KEY_RETRY, MAX_HEARD_FLOWS, OLD_FLOW_LINGERS, VOICE_BLOCK_PACKETS, VOICE_REFILL_BELOW,
+};
 use crate::peer::Input;
 
 /// Voice flows of one number, both ways, as a conversation opened them.
@@ -46,11 +48,23 @@ pub(super) struct OutFlow {
     had_key: bool,
     /// Since when it is without.
     over_since: Option<Duration>,
+    /// When the first key was last asked for.
+    asked_at: Duration,
 }
 
 impl OutFlow {
     pub(super) fn new(call: u32, terms: CallTerms, sealer: VoiceSealer, inputs: mpsc::Sender<Input>) -> Self {
-        Self { call, terms, sealer, inputs, supply: Supply::Open, told_over: false, had_key: false, over_since: None }
+        Self {
+            call,
+            terms,
+            sealer,
+            inputs,
+            supply: Supply::Open,
+            told_over: false,
+            had_key: false,
+            over_since: None,
+            asked_at: Duration::ZERO,
+        }
     }
 
     pub(super) fn install(&mut self, block: KeyBlock<Outbound>) -> Result<(), KeyError> {
@@ -87,6 +101,10 @@ impl OutFlow {
     pub(super) fn ask_for_key(&mut self, begin_at: Option<u32>, now: Duration) {
         let left = self.sealer.packets_left(now);
         let wanted = left.is_some_and(|left| left < VOICE_REFILL_BELOW) && (begin_at.is_none() || left == Some(0));
+        // A first key is asked for again after a no: what was said of new stock while the no was on its way counts, too.
+        if self.supply == Supply::Over && !self.had_key && !self.told_over && now >= self.asked_at + FIRST_KEY_RETRY {
+            self.supply = Supply::Open;
+        }
         if !wanted || self.supply != Supply::Open {
             return;
         }
@@ -101,7 +119,7 @@ impl OutFlow {
             first_seq: if otp { next } else { 0 },
         };
         if self.inputs.try_send(want).is_ok() {
-            self.supply = Supply::Asked;
+            (self.supply, self.asked_at) = (Supply::Asked, now);
         }
     }
 
@@ -246,6 +264,20 @@ mod tests {
         // Stock came: it is asked for anew, and the first no counts on.
         flow.new_stock();
         assert!(!flow.gives_up(start + FIRST_KEY_PATIENCE));
+    }
+
+    #[test]
+    fn the_first_key_is_asked_for_again_though_nobody_says_that_stock_came() {
+        let (mut flow, mut received) = flow();
+        let start = Duration::from_secs(100);
+        for round in 0..3 {
+            let now = start + FIRST_KEY_RETRY * round;
+            flow.ask_for_key(Some(0), now);
+            assert!(received.try_recv().is_ok(), "asked in round {round}");
+            flow.no_key();
+            flow.ask_for_key(Some(0), now + FIRST_KEY_RETRY / 2);
+            assert!(received.try_recv().is_err(), "not at every frame");
+        }
     }
 
     #[test]
