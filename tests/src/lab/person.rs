@@ -116,9 +116,9 @@ impl Person {
         };
         match timeout(PATIENCE, look).await {
             Ok(Some(found)) => found,
-            Ok(None) => panic!("{} ended before {what}; its last words:\n{}", self.name, self.tail()),
+            Ok(None) => panic!("{} ended before {what}; its last words:\n{}", self.name, self.last_words()),
             Err(error) => {
-                panic!("{} waited {PATIENCE:?} for {what} ({error}); its last words:\n{}", self.name, self.tail())
+                panic!("{} waited {PATIENCE:?} for {what} ({error}); its last words:\n{}", self.name, self.last_words())
             }
         }
     }
@@ -364,7 +364,8 @@ impl Person {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tail(&self) -> String {
+    /// What was told last.
+    pub fn last_words(&self) -> String {
         tail_of(&self.open())
     }
 }

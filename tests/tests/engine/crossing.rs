@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha20Rng;
+use tokio::time::timeout;
 use vernam_engine::{Event, PhoneEvent};
 use vernam_session::{HangUpReason, Suite};
 use vernam_tests::lab::voice::{Mouth, Tape};
-use vernam_tests::lab::{Lab, Person, Setup, part};
+use vernam_tests::lab::{Lab, PATIENCE, Person, Setup, part};
 
 /// Of the moments at which both call.
 const SEED: u64 = 20_261_124;
@@ -31,7 +32,10 @@ fn is_answer(event: &PhoneEvent) -> bool {
 async fn talk_and_end(pair: &[Person; 2], tapes: &[Tape; 2], ends: usize) {
     for (person, tape) in pair.iter().zip(tapes) {
         person.called("the answer", is_answer).await;
-        tape.until_played(2).await;
+        if timeout(PATIENCE / 2, tape.until_played(2)).await.is_err() {
+            let [alice, bob] = [&pair[0], &pair[1]].map(Person::last_words);
+            panic!("{} hears nothing; alice's last words:\n{alice}\nbob's:\n{bob}", person.name);
+        }
     }
     pair[ends].hang_up(["bob", "alice"][ends], HangUpReason::HungUp).await;
     for person in pair {
